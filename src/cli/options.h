@@ -1,0 +1,42 @@
+/* options.h: command-line flags, described by a table, parsed strictly. `--name value`, `--name=value`, `--switch`. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef enum option_kind {
+    OPTION_SWITCH, /* target: bool, set to true */
+    OPTION_TEXT,   /* target: const char *, borrowed from argv */
+    OPTION_COUNT,  /* target: uint64_t within [min, max]; the suffixes K, M, G multiply by powers of 1024 */
+    OPTION_NUMBER, /* target: double within [min, max]; NaN is refused */
+    OPTION_LIST    /* target: option_texts; the flag may be given several times */
+} option_kind;
+
+typedef struct option_texts {
+    const char **items; /* owned array of borrowed texts; free() it */
+    size_t count;
+} option_texts;
+
+typedef struct option {
+    const char *name;  /* without the dashes */
+    option_kind kind;
+    void *target;      /* keeps its value, the default, when the flag is not given */
+    double min, max;   /* for OPTION_COUNT and OPTION_NUMBER */
+    const char *value; /* what to call the value in the help text: "FILE" */
+    const char *help;
+} option;
+
+/* Parses argv[1..argc). `positional` (may be NULL when none are allowed) receives what is not a flag; after "--"
+ * nothing is a flag. GPTOSS_MISUSE names the flag: unknown (with the nearest known name), value missing, not a number,
+ * out of range, switch with a value, given twice. */
+gptoss_status options_parse(const option *options, size_t count, int argc, char **argv, option_texts *positional,
+                            gptoss_error *err);
+
+/* Prints a line a flag to stdout. */
+void options_print_help(const option *options, size_t count);
+
+#endif
