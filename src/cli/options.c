@@ -1,0 +1,168 @@
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Edit distance (Levenshtein) between short texts, for "did you mean". */
+static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
+    size_t row[64];
+    if (b_length >= 64 || a_length >= 64) return 64;
+    for (size_t j = 0; j <= b_length; j++) row[j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[b_length];
+}
+
+static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
+                                    gptoss_error *err) {
+    const char *nearest = NULL;
+    size_t best = 4;
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(name, length, options[i].name, strlen(options[i].name));
+        if (distance < best) {
+            best = distance;
+            nearest = options[i].name;
+        }
+    }
+    int shown = length > 60 ? 60 : (int)length;
+    if (nearest)
+        return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; did you mean --%s?", shown, name, nearest);
+    return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; --help lists the flags", shown, name);
+}
+
+static gptoss_status set_count(const option *o, const char *text, gptoss_error *err) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    bool good = isdigit((unsigned char)text[0]) && errno == 0;
+    uint64_t scale = 1;
+    if (good && *end) {
+        switch (*end++) {
+        case 'k': case 'K': scale = UINT64_C(1) << 10; break;
+        case 'm': case 'M': scale = UINT64_C(1) << 20; break;
+        case 'g': case 'G': scale = UINT64_C(1) << 30; break;
+        default: good = false;
+        }
+        if (good && *end) good = false;
+    }
+    uint64_t value = 0;
+    if (!good) return error_set(err, GPTOSS_MISUSE, "--%s wants a whole number, not \"%s\"", o->name, text);
+    if (!mem_mul_u64(n, scale, &value) || (double)value < o->min || (double)value > o->max)
+        return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %.0f to %.0f", o->name, text, o->min, o->max);
+    *(uint64_t *)o->target = value;
+    return GPTOSS_OK;
+}
+
+static gptoss_status set_number(const option *o, const char *text, gptoss_error *err) {
+    char *end = NULL;
+    double value = strtod(text, &end);
+    if (end == text || *end || isnan(value))
+        return error_set(err, GPTOSS_MISUSE, "--%s wants a number, not \"%s\"", o->name, text);
+    if (value < o->min || value > o->max)
+        return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %g to %g", o->name, text, o->min, o->max);
+    *(double *)o->target = value;
+    return GPTOSS_OK;
+}
+
+static gptoss_status append(option_texts *list, const char *text, gptoss_error *err) {
+    TRY(mem_resize(&list->items, list->count + 1, sizeof *list->items, "command line", err));
+    list->items[list->count++] = text;
+    return GPTOSS_OK;
+}
+
+static gptoss_status set_value(const option *o, const char *text, gptoss_error *err) {
+    switch (o->kind) {
+    case OPTION_SWITCH: *(bool *)o->target = true; return GPTOSS_OK;
+    case OPTION_TEXT: *(const char **)o->target = text; return GPTOSS_OK;
+    case OPTION_COUNT: return set_count(o, text, err);
+    case OPTION_NUMBER: return set_number(o, text, err);
+    case OPTION_LIST: return append(o->target, text, err);
+    }
+    return error_set(err, GPTOSS_INTERNAL, "--%s has no kind", o->name);
+}
+
+static const option *find(const option *options, size_t count, const char *name, size_t length) {
+    for (size_t i = 0; i < count; i++)
+        if (strlen(options[i].name) == length && memcmp(options[i].name, name, length) == 0) return &options[i];
+    return NULL;
+}
+
+/* Handles argv[*at], a flag, and moves *at past what belongs to it. */
+static gptoss_status parse_flag(const option *options, size_t count, int argc, char **argv, int *at, bool *seen,
+                                gptoss_error *err) {
+    const char *name = argv[*at] + 2;
+    const char *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const option *o = find(options, count, name, length);
+    if (!o) return refuse_unknown(options, count, name, length, err);
+
+    size_t index = (size_t)(o - options);
+    if (seen[index] && o->kind != OPTION_LIST)
+        return error_set(err, GPTOSS_MISUSE, "--%s is given twice", o->name);
+    seen[index] = true;
+
+    const char *value = equals ? equals + 1 : NULL;
+    if (o->kind == OPTION_SWITCH && value)
+        return error_set(err, GPTOSS_MISUSE, "--%s is a switch and takes no value", o->name);
+    if (o->kind != OPTION_SWITCH && !value) {
+        /* A value may begin with "-" (a negative number, "-" for standard input) but not look like another flag. */
+        if (*at + 1 >= argc || strncmp(argv[*at + 1], "--", 2) == 0)
+            return error_set(err, GPTOSS_MISUSE, "--%s wants a value: --%s %s", o->name, o->name,
+                             o->value ? o->value : "VALUE");
+        value = argv[++*at];
+    }
+    ++*at;
+    return set_value(o, value, err);
+}
+
+gptoss_status options_parse(const option *options, size_t count, int argc, char **argv, option_texts *positional,
+                            gptoss_error *err) {
+    bool *seen = NULL;
+    TRY(mem_array(count, sizeof *seen, "command line", &seen, err));
+    gptoss_status status = GPTOSS_OK;
+    bool flags = true;
+    int at = 1;
+    while (status == GPTOSS_OK && at < argc) {
+        const char *text = argv[at];
+        if (flags && strcmp(text, "--") == 0) {
+            flags = false;
+            at++;
+        } else if (flags && strncmp(text, "--", 2) == 0) {
+            status = parse_flag(options, count, argc, argv, &at, seen, err);
+        } else if (flags && text[0] == '-' && text[1]) {
+            status = error_set(err, GPTOSS_MISUSE, "unknown flag %.60s; flags begin with two dashes", text);
+        } else if (positional) {
+            status = append(positional, text, err);
+            at++;
+        } else {
+            status = error_set(err, GPTOSS_MISUSE, "\"%.60s\" belongs to no flag", text);
+        }
+    }
+    free(seen);
+    return status;
+}
+
+void options_print_help(const option *options, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        char head[64];
+        bool takes_value = options[i].kind != OPTION_SWITCH;
+        snprintf(head, sizeof head, "--%s%s%s", options[i].name, takes_value ? " " : "",
+                 takes_value ? (options[i].value ? options[i].value : "VALUE") : "");
+        printf("  %-26s %s\n", head, options[i].help);
+    }
+}
