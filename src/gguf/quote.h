@@ -1,0 +1,17 @@
+/* quote.h: names and texts from untrusted files, made fit to be shown to people. */
+#ifndef GGUF_QUOTE_H
+#define GGUF_QUOTE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Decodes one UTF-8 character from the `size` > 0 bytes at `bytes` and returns how many of them it took. Bytes that are
+ * no UTF-8 (overlong forms and surrogates included) give U+FFFD, one for as many bytes as could begin a character. */
+size_t quote_decode(const char *bytes, size_t size, uint32_t *code);
+
+/* Writes a NUL-terminated copy into out[capacity], capacity >= 8: line breaks and tabs as \n, \r, \t; other control
+ * characters, invisible direction marks and invalid UTF-8 as U+FFFD; what does not fit is cut at a whole character and
+ * "..." put in its place. Returns `out`. */
+const char *quote_text(const char *bytes, size_t size, char *out, size_t capacity);
+
+#endif
