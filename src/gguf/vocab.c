@@ -9,7 +9,7 @@
 #include "gguf/vocab_map.h"
 
 enum {
-    TOKEN_MAX = 4096, /* bytes of one ranked token; the longest of o200k has 128 */
+    TOKEN_MAX = 512,  /* bytes of one ranked token; the longest of o200k has 128 */
     FIRST_MOVED = 256 /* code point of the first byte that is not its own character */
 };
 
