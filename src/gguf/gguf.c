@@ -1,5 +1,6 @@
 #include "gguf/gguf.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,14 +64,14 @@ static gptoss_status check_split_name(const gguf_part *p, const split_keys *keys
     return GPTOSS_OK;
 }
 
-/* Reads the part with the 1-based `number` of the split that `first` belongs to. */
+/* Reads the part with the 1-based `number` of the split that `known` belongs to. */
 static gptoss_status read_other_part(const gguf_part *known, const split_name *name, const split_keys *keys,
                                      uint32_t number, gguf_part *out, gptoss_error *err) {
     char *path;
     TRY(split_path(known->path, name->stem, number, name->count, &path, err));
     gguf_part p = {0};
     gptoss_status status;
-    if (access(path, F_OK) != 0)
+    if (access(path, F_OK) != 0 && errno == ENOENT)
         status = error_set(err, GPTOSS_BAD_INPUT, "%s: part %u of %u is missing; all parts must be in one folder", path,
                            number, name->count);
     else
@@ -111,11 +112,11 @@ static gptoss_status read_parts(gguf_file *file, const char *path, gptoss_error 
     }
     file->part_count = name.count;
     file->parts[name.number - 1] = given;
-    uint64_t tensors = given.tensor_count;
+    uint64_t tensors = given.header.tensor_count;
     for (uint32_t i = 0; i < name.count; i++) {
         if (i == name.number - 1) continue;
         TRY(read_other_part(&given, &name, &keys, i + 1, &file->parts[i], err));
-        tensors += file->parts[i].tensor_count;
+        tensors += file->parts[i].header.tensor_count;
     }
     if (is_split && tensors != keys.tensors)
         return error_set(err, GPTOSS_BAD_INPUT, "%s: its %u parts hold %llu tensors, but split.tensors.count says %llu",
@@ -130,25 +131,25 @@ static int compare_names(const void *a, const void *b) {
 }
 
 static gptoss_status join_directories(gguf_file *file, gptoss_error *err) {
-    for (uint32_t i = 0; i < file->part_count; i++) file->tensor_count += file->parts[i].tensor_count;
+    for (uint32_t i = 0; i < file->part_count; i++) file->tensor_count += file->parts[i].header.tensor_count;
     TRY(mem_array(file->tensor_count, sizeof file->tensors[0], "tensor directory", &file->tensors, err));
     TRY(mem_array(file->tensor_count, sizeof file->by_name[0], "tensor index", &file->by_name, err));
     size_t n = 0;
     for (uint32_t i = 0; i < file->part_count; i++) {
-        gguf_part *p = &file->parts[i];
-        for (size_t j = 0; j < p->tensor_count; j++, n++) {
-            file->tensors[n] = p->tensors[j];
+        gguf_header *h = &file->parts[i].header;
+        for (size_t j = 0; j < h->tensor_count; j++, n++) {
+            file->tensors[n] = h->tensors[j];
             file->tensors[n].part = i;
             file->by_name[n] = &file->tensors[n];
         }
-        free(p->tensors);
-        p->tensors = NULL;
+        free(h->tensors);
+        h->tensors = NULL;
     }
     qsort(file->by_name, n, sizeof file->by_name[0], compare_names);
     for (size_t i = 1; i < n; i++) {
         const gguf_tensor *t = file->by_name[i];
         if (compare_names(&file->by_name[i - 1], &file->by_name[i]) != 0) continue;
-        char shown[96];
+        char shown[QUOTE_NAME];
         return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor %s appears twice", file->parts[t->part].path,
                          quote_text(t->name, strlen(t->name), shown, sizeof shown));
     }
@@ -158,8 +159,8 @@ static gptoss_status join_directories(gguf_file *file, gptoss_error *err) {
 static uint64_t hash_headers(const gguf_file *file) {
     uint64_t hash = 14695981039346656037u;
     for (uint32_t i = 0; i < file->part_count; i++) {
-        const gguf_part *p = &file->parts[i];
-        for (size_t j = 0; j < p->header_bytes; j++) hash = (hash ^ p->header[j]) * 1099511628211u;
+        const gguf_header *h = &file->parts[i].header;
+        for (size_t j = 0; j < h->size; j++) hash = (hash ^ h->bytes[j]) * 1099511628211u;
     }
     return hash;
 }
@@ -191,7 +192,7 @@ void gguf_close(gguf_file *file) {
 
 const gguf_part *gguf_part_at(const gguf_file *file, uint32_t index) { return &file->parts[index]; }
 
-uint32_t gguf_version(const gguf_file *file) { return file->parts[0].version; }
+uint32_t gguf_version(const gguf_file *file) { return file->parts[0].header.version; }
 uint32_t gguf_part_count(const gguf_file *file) { return file->part_count; }
 const char *gguf_part_path(const gguf_file *file, uint32_t index) { return file->parts[index].path; }
 uint64_t gguf_part_size(const gguf_file *file, uint32_t index) { return file->parts[index].size; }
@@ -208,8 +209,8 @@ const gguf_tensor *gguf_find_tensor(const gguf_file *file, const char *name) {
     return found ? *found : NULL;
 }
 
-size_t gguf_value_count(const gguf_file *file) { return file->parts[0].value_count; }
-const gguf_value *gguf_value_at(const gguf_file *file, size_t index) { return &file->parts[0].values[index]; }
+size_t gguf_value_count(const gguf_file *file) { return file->parts[0].header.value_count; }
+const gguf_value *gguf_value_at(const gguf_file *file, size_t index) { return &file->parts[0].header.values[index]; }
 const gguf_value *gguf_find_value(const gguf_file *file, const char *key) {
     return part_find_value(&file->parts[0], key);
 }

@@ -2,7 +2,9 @@
  *
  * Opening reads the headers (metadata and tensor directory) of all parts into memory and checks every length, count and
  * offset in them against the files; tensor data is neither read nor mapped (see map.h). After gguf_open the directory
- * can be trusted: each tensor's bytes lie inside its part, and its size follows from its type and dimensions.
+ * can be trusted: each tensor's bytes lie inside its part and overlap no other's, rows are whole blocks, dimensions are
+ * not 0 and multiply to less than 2^63, keys and tensor names are unique. A tensor of a type that types.h does not list
+ * is kept, with `bytes` 0, so that any GGUF can be inspected; who computes with a tensor must look at its type anyway.
  *
  * The format: github.com/ggml-org/ggml, docs/gguf.md. */
 #ifndef GGUF_GGUF_H
@@ -29,7 +31,7 @@ typedef struct gguf_text { /* borrowed bytes, not NUL-terminated, any content */
 typedef struct gguf_value {
     gguf_text key;
     gguf_kind kind;
-    gguf_kind element;   /* kind of an array's elements; GGUF_ARRAY for nested arrays */
+    gguf_kind element;   /* kind of an array's elements, GGUF_ARRAY for nested arrays; else the same as kind */
     uint64_t count;      /* elements of an array, 1 otherwise */
     const uint8_t *data; /* the encoded value as it stands in the file; for arrays the first element */
     size_t size;         /* bytes at data */
@@ -41,7 +43,7 @@ typedef struct gguf_tensor {
     uint64_t dims[4]; /* dims[0] is the row length (contiguous); unused ones are 1 */
     gguf_type type;
     uint64_t offset;  /* of the data from the start of its part, in bytes */
-    uint64_t bytes;
+    uint64_t bytes;   /* 0 when gguf_type_traits(type) is NULL: nobody can tell */
     uint32_t part;    /* 0-based */
 } gguf_tensor;
 
@@ -49,8 +51,8 @@ typedef struct gguf_file gguf_file;
 
 /* Opens `path`. If it is one part of a split file (split.count > 1, named NAME-0000I-of-0000N.gguf), the others are
  * found beside it, whichever was given. Tensors are numbered in directory order, parts one after another; metadata is
- * that of part 1. The caller closes the file. Damage gives GPTOSS_BAD_INPUT with a text that names the part, the place
- * in it and what is wrong. */
+ * that of part 1. The caller closes the file. Damage gives GPTOSS_BAD_INPUT with a text that begins with the path of the
+ * part and tells the place in it (byte, key or tensor) and what is wrong. */
 gptoss_status gguf_open(const char *path, gguf_file **out, gptoss_error *err);
 void gguf_close(gguf_file *file); /* NULL is fine. All borrowed pointers end here. */
 

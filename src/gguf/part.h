@@ -1,26 +1,20 @@
-/* part.h: one file of a GGUF model: its header, read, checked and indexed. Private to src/gguf; callers use gguf.h. */
+/* part.h: one file of a GGUF model: its header, checked and indexed. Private to src/gguf; callers use gguf.h. */
 #ifndef GGUF_PART_H
 #define GGUF_PART_H
 
 #include <sys/types.h>
 
 #include "gguf/gguf.h"
+#include "gguf/header.h"
 
 typedef struct gguf_part {
     char *path;
     uint64_t size; /* bytes */
     dev_t device;  /* with inode and size: tells when another file has taken the path */
     ino_t inode;
-    uint32_t version;
     uint64_t alignment;
-    uint8_t *header; /* the file's first bytes, through the end of the tensor directory */
-    size_t header_bytes;
-    char *names; /* the tensors' names, each with a NUL */
-    gguf_value *values;
-    size_t value_count;
-    const gguf_value **by_key; /* values, sorted by key */
-    gguf_tensor *tensors;
-    size_t tensor_count;
+    gguf_header header;        /* tensor offsets count from the start of the file */
+    const gguf_value **by_key; /* header.values, sorted by key */
 } gguf_part;
 
 /* Everything gguf_open promises about one file, except that tensor names are not yet compared. `out` is released with

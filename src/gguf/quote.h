@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { QUOTE_NAME = 96 }; /* capacity for a name that an error message shows */
+
 /* Decodes one UTF-8 character from the `size` > 0 bytes at `bytes` and returns how many of them it took. Bytes that are
  * no UTF-8 (overlong forms and surrogates included) give U+FFFD, one for as many bytes as could begin a character. */
 size_t quote_decode(const char *bytes, size_t size, uint32_t *code);
