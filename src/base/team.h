@@ -1,0 +1,28 @@
+/* team.h: a fixed team of threads that run one function together, again and again. */
+#ifndef BASE_TEAM_H
+#define BASE_TEAM_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct team team;
+
+/* Called once per worker, 0 <= worker < workers, all at the same time. Worker 0 is the thread that called team_run. */
+typedef void team_work(void *context, int worker, int workers);
+
+/* A team of `threads` >= 1, the caller's thread among them. */
+gptoss_status team_open(int threads, team **out, gptoss_error *err);
+void team_close(team *t); /* NULL is fine */
+
+int team_size(const team *t);
+
+/* Runs work(context, worker, workers) on every member and returns when all are done; what they wrote is then visible to
+ * the caller. One caller at a time; `work` must not call team_run. */
+void team_run(team *t, team_work *work, void *context);
+
+/* The contiguous share [*begin, *end) of `count` items that falls to one worker; shares differ by at most `grain` items
+ * and begin at multiples of `grain` >= 1. */
+void team_share(uint64_t count, uint64_t grain, int worker, int workers, uint64_t *begin, uint64_t *end);
+
+#endif

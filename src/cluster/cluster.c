@@ -1,0 +1,67 @@
+#include "cluster/cluster.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
+    cluster c = {.rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .has_mpi = launched};
+    if (launched) {
+        int provided;
+        MPI_Comm node;
+        if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+            return error_set(err, GPTOSS_PEER, "MPI does not start");
+        MPI_Comm_rank(MPI_COMM_WORLD, &c.rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &c.size);
+        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+        MPI_Comm_rank(node, &c.local_rank);
+        MPI_Comm_size(node, &c.local_size);
+        MPI_Comm_free(&node);
+    }
+    *out = c;
+    return GPTOSS_OK;
+}
+
+void cluster_close(cluster *c) {
+    if (c->has_mpi) MPI_Finalize();
+    c->has_mpi = false;
+}
+
+gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *err) {
+    if (!c->has_mpi) return mine;
+    int failing = mine == GPTOSS_OK ? c->size : c->rank, first = c->size, status = (int)mine;
+    MPI_Allreduce(&failing, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    if (first == c->size) return GPTOSS_OK;
+    MPI_Bcast(&status, 1, MPI_INT, first, MPI_COMM_WORLD);
+    if (err && first != c->rank) err->text[0] = '\0';
+    if (err) err->status = (gptoss_status)status;
+    return (gptoss_status)status;
+}
+
+gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, gptoss_error *err) {
+    if (!c->has_mpi) return GPTOSS_OK;
+    uint64_t of_rank_0 = value;
+    cluster_broadcast(c, &of_rank_0, sizeof of_rank_0);
+    gptoss_status mine = GPTOSS_OK;
+    if (value != of_rank_0)
+        mine = error_set(err, GPTOSS_BAD_INPUT, "rank %d has %s that differs from rank 0's; give every rank the same",
+                         c->rank, what);
+    return cluster_agree(c, mine, err);
+}
+
+void cluster_broadcast(const cluster *c, void *data, size_t size) {
+    enum { PIECE = 1 << 30 };
+    if (!c->has_mpi) return;
+    for (size_t at = 0; at < size; at += PIECE) {
+        size_t piece = size - at < PIECE ? size - at : PIECE;
+        MPI_Bcast((char *)data + at, (int)piece, MPI_BYTE, 0, MPI_COMM_WORLD);
+    }
+}
+
+void cluster_gather(const cluster *c, uint64_t value, uint64_t *all) {
+    if (c->has_mpi)
+        MPI_Gather(&value, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+    else
+        all[0] = value;
+}

@@ -1,0 +1,37 @@
+/* cluster.h: the processes of one run: who they are, and what they must agree on before they work together. */
+#ifndef CLUSTER_CLUSTER_H
+#define CLUSTER_CLUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct cluster {
+    int rank, size;
+    int local_rank, local_size; /* among the ranks on this machine */
+    bool has_mpi;               /* false: a single process that nothing launched, and that never calls MPI */
+} cluster;
+
+/* launched: whether a launcher such as mpirun started this process. Without one there is a cluster of one. */
+gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err);
+
+/* Waits for all ranks. */
+void cluster_close(cluster *c);
+
+/* Collective. Returns the status of the lowest rank whose `mine` is not GPTOSS_OK, or GPTOSS_OK, the same on every
+ * rank. On that rank *err keeps its text; on all others err->text becomes empty: it is that rank's to tell. */
+gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *err);
+
+/* Collective. Fails, on every rank, when `value` is not the same everywhere; the first rank that differs from rank 0 has
+ * the text: "rank 2 has another `what` than rank 0". */
+gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, gptoss_error *err);
+
+/* Collective. data[size] of rank 0 becomes that of every rank. */
+void cluster_broadcast(const cluster *c, void *data, size_t size);
+
+/* Collective. On rank 0, all[size of the cluster] receives every rank's value; elsewhere `all` is not used. */
+void cluster_gather(const cluster *c, uint64_t value, uint64_t *all);
+
+#endif

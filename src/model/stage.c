@@ -1,0 +1,206 @@
+/* One stage's arithmetic, step by step as the model is defined:
+ *
+ *     x += o(attention(rope(q), rope(k), v) of rms_norm(x))
+ *     x += sum over the chosen experts of weight * expert(rms_norm(x))
+ *
+ * Each step is one function that the whole team runs, sharing rows, heads or tokens. */
+#include "model/stage.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/mem.h"
+#include "kernels/dequant.h"
+#include "kernels/ops.h"
+#include "model/moe.h"
+#include "model/stage_internal.h"
+
+enum { ROW_GRAIN = 8 }; /* matmul expands this many rows at a time; smaller shares would waste that */
+
+/* ---- attention ---- */
+
+static void norm_step(void *context, int worker, int workers) {
+    stage *s = context;
+    uint64_t begin, end;
+    team_share(s->count, 1, worker, workers, &begin, &end);
+    size_t width = s->hp.d_model;
+    for (uint64_t t = begin; t < end; t++)
+        rms_norm(s->x + t * width, s->layer->attn_norm, width, s->hp.norm_eps, s->normed + t * width);
+}
+
+static void project(stage *s, const matrix *w, const float *bias, float *y, int worker, int workers) {
+    uint64_t begin, end;
+    team_share(w->rows, ROW_GRAIN, worker, workers, &begin, &end);
+    matmul(w, (uint32_t)begin, (uint32_t)end, s->normed, s->hp.d_model, NULL, s->count, bias, y, w->rows,
+           stage_scratch(s, worker));
+}
+
+static void qkv_step(void *context, int worker, int workers) {
+    stage *s = context;
+    const layer_weights *l = s->layer;
+    project(s, &l->q, l->q_bias, s->q, worker, workers);
+    project(s, &l->k, l->k_bias, s->k, worker, workers);
+    project(s, &l->v, l->v_bias, s->v, worker, workers);
+}
+
+static void rope_and_store_step(void *context, int worker, int workers) {
+    stage *s = context;
+    const hparams *hp = &s->hp;
+    uint64_t begin, end;
+    team_share(s->count, 1, worker, workers, &begin, &end);
+    for (uint64_t t = begin; t < end; t++) {
+        const float *cosines = s->cosines + t * (hp->head_dim / 2), *sines = s->sines + t * (hp->head_dim / 2);
+        float *k = s->k + t * s->kv.stride;
+        rope_apply(s->q + t * hp->n_heads * hp->head_dim, hp->n_heads, hp->head_dim, cosines, sines);
+        rope_apply(k, hp->n_kv_heads, hp->head_dim, cosines, sines);
+        kv_cache_store(s->kv_layer, s->kv.stride, s->position + (uint32_t)t, k, s->v + t * s->kv.stride);
+    }
+}
+
+/* One item is one query head of one token. */
+static void attend_step(void *context, int worker, int workers) {
+    stage *s = context;
+    const hparams *hp = &s->hp;
+    uint64_t begin, end;
+    team_share((uint64_t)s->count * hp->n_heads, 1, worker, workers, &begin, &end);
+    for (uint64_t item = begin; item < end; item++) {
+        uint32_t token = (uint32_t)(item / hp->n_heads), head = (uint32_t)(item % hp->n_heads);
+        uint32_t kv_head = head / (hp->n_heads / hp->n_kv_heads), last = s->position + token;
+        uint32_t first = hparams_is_windowed(s->layer_number) && last >= hp->window ? last + 1 - hp->window : 0;
+        kv_view keys = {s->kv_layer->keys + kv_head * hp->head_dim, s->kv.stride, s->kv_layer->capacity};
+        kv_view values = {s->kv_layer->values + kv_head * hp->head_dim, s->kv.stride, s->kv_layer->capacity};
+        attend(s->q + item * hp->head_dim, keys, values, hp->head_dim, first, last + 1,
+               1.0f / sqrtf((float)hp->head_dim), s->layer->sinks[head], s->scores + (size_t)worker * s->positions,
+               s->attended + item * hp->head_dim);
+    }
+}
+
+static void output_projection_step(void *context, int worker, int workers) {
+    stage *s = context;
+    const matrix *o = &s->layer->o;
+    uint64_t begin, end;
+    team_share(o->rows, ROW_GRAIN, worker, workers, &begin, &end);
+    matmul(o, (uint32_t)begin, (uint32_t)end, s->attended, o->cols, NULL, s->count, s->layer->o_bias, s->normed,
+           s->hp.d_model, stage_scratch(s, worker));
+    for (size_t t = 0; t < s->count; t++)
+        for (uint64_t r = begin; r < end; r++) s->x[t * s->hp.d_model + r] += s->normed[t * s->hp.d_model + r];
+}
+
+static void run_attention(stage *s) {
+    team_run(s->team, norm_step, s);
+    team_run(s->team, qkv_step, s);
+    team_run(s->team, rope_and_store_step, s);
+    team_run(s->team, attend_step, s);
+    team_run(s->team, output_projection_step, s);
+}
+
+/* ---- the stage ---- */
+
+gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *x) {
+    s->x = x;
+    s->position = position;
+    s->count = count;
+    uint32_t half_dim = s->hp.head_dim / 2;
+    for (uint32_t t = 0; t < count; t++)
+        rope_angles(s->frequencies, half_dim, position + t, s->magnitude, s->cosines + (size_t)t * half_dim,
+                    s->sines + (size_t)t * half_dim);
+    for (uint32_t i = 0; i < s->kv.n_layers; i++) {
+        if (cancel_requested()) return GPTOSS_CANCELLED;
+        s->layer = &s->weights->layers[i];
+        s->kv_layer = &s->kv.layers[i];
+        s->layer_number = s->weights->slice.layer_begin + i;
+        run_attention(s);
+        moe_run(s);
+    }
+    return GPTOSS_OK;
+}
+
+void stage_embed(stage *s, const int32_t *tokens, uint32_t count, float *x) {
+    const matrix *e = &s->weights->embedding;
+    dequant_row *dequant = dequant_for(e->type);
+    for (uint32_t t = 0; t < count; t++)
+        dequant(e->data + (uint32_t)tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
+}
+
+typedef struct logits_work {
+    stage *s;
+    uint32_t count;
+    float *logits;
+} logits_work;
+
+static void logits_step(void *context, int worker, int workers) {
+    logits_work *work = context;
+    stage *s = work->s;
+    const matrix *output = &s->weights->output;
+    uint64_t begin, end;
+    team_share(output->rows, ROW_GRAIN, worker, workers, &begin, &end);
+    matmul(output, (uint32_t)begin, (uint32_t)end, s->normed, s->hp.d_model, NULL, work->count, NULL, work->logits,
+           output->rows, stage_scratch(s, worker));
+}
+
+void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
+    size_t width = s->hp.d_model;
+    for (size_t t = 0; t < count; t++)
+        rms_norm(x + t * width, s->weights->output_norm, width, s->hp.norm_eps, s->normed + t * width);
+    team_run(s->team, logits_step, &(logits_work){s, count, logits});
+}
+
+float *stage_scratch(const stage *s, int worker) { return s->scratch + (size_t)worker * s->scratch_size; }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Sizes fit: every width was checked against the tensors of a file, chunk and positions against the flags. */
+static gptoss_status open_buffers(stage *s, gptoss_error *err) {
+    const hparams *hp = &s->hp;
+    size_t chunk = s->chunk, heads = (size_t)hp->n_heads * hp->head_dim, workers = (size_t)team_size(s->team);
+    size_t widest = larger(larger(hp->d_model, heads), hp->d_ff);
+    s->scratch_size = (matmul_scratch(widest) + 15) / 16 * 16;
+    const struct {
+        float **target;
+        size_t rows, row;
+    } buffers[] = {
+        {&s->normed, chunk, hp->d_model},    {&s->q, chunk, heads},
+        {&s->k, chunk, s->kv.stride},        {&s->v, chunk, s->kv.stride},
+        {&s->attended, chunk, heads},        {&s->scores, workers, s->positions},
+        {&s->scratch, workers, s->scratch_size}, {&s->cosines, chunk, hp->head_dim / 2},
+        {&s->sines, chunk, hp->head_dim / 2},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        TRY(mem_array_aligned(buffers[i].rows, buffers[i].row * sizeof(float), "activations", buffers[i].target, err));
+    TRY(mem_array(hp->head_dim / 2, sizeof *s->frequencies, "activations", &s->frequencies, err));
+    rope_frequencies(hp->head_dim, hp->rope_base, hp->rope_factor, hp->rope_original_context, s->frequencies);
+    s->magnitude = rope_magnitude(hp->rope_factor);
+    return moe_open(s, err);
+}
+
+gptoss_status stage_open(const hparams *hp, const weights *w, team *t, uint32_t positions, uint32_t chunk, stage **out,
+                         gptoss_error *err) {
+    stage *s;
+    TRY(mem_array(1, sizeof *s, "stage", &s, err));
+    s->hp = *hp;
+    s->weights = w;
+    s->team = t;
+    s->positions = positions;
+    s->chunk = chunk;
+    gptoss_status status =
+        kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, positions, chunk, &s->kv, err);
+    if (status == GPTOSS_OK) status = open_buffers(s, err);
+    if (status != GPTOSS_OK) {
+        stage_close(s);
+        return status;
+    }
+    *out = s;
+    return GPTOSS_OK;
+}
+
+void stage_close(stage *s) {
+    if (!s) return;
+    moe_close(s);
+    float *buffers[] = {s->normed, s->q, s->k, s->v, s->attended, s->scores, s->scratch, s->cosines, s->sines};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
+    free(s->frequencies);
+    kv_cache_close(&s->kv);
+    free(s);
+}

@@ -1,0 +1,47 @@
+/* stage_internal.h: the state that the files of one stage's arithmetic share. */
+#ifndef MODEL_STAGE_INTERNAL_H
+#define MODEL_STAGE_INTERNAL_H
+
+#include "model/stage.h"
+
+/* Which tokens go to which experts. A slot is one (token, expert) pair; slots are sorted by expert, then token. */
+typedef struct routing {
+    uint32_t *chosen;      /* [chunk][experts_used], as routed */
+    float *chosen_weights; /* the same shape */
+    uint32_t *slot_token;  /* [chunk * experts_used] */
+    float *slot_weight;
+    uint32_t *expert_begin; /* [experts + 1]: the slots of expert e are [expert_begin[e], expert_begin[e + 1]) */
+    float *router_logits;   /* [chunk][experts] */
+    float *gate, *up;       /* [slots][d_ff]; gate becomes the hidden activation */
+    float *down;            /* [slots][d_model] */
+} routing;
+
+struct stage {
+    hparams hp;
+    const weights *weights;
+    team *team;
+    kv_cache kv;
+    uint32_t positions, chunk;
+
+    /* the call of stage_forward under way */
+    float *x; /* [count][d_model], borrowed */
+    uint32_t position, count;
+    const layer_weights *layer;
+    kv_layer *kv_layer;
+    uint32_t layer_number;
+
+    double *frequencies;                     /* [head_dim / 2] */
+    float magnitude;
+    float *cosines, *sines;                  /* [chunk][head_dim / 2] */
+    float *normed;                           /* [chunk][d_model] */
+    float *q, *k, *v, *attended;             /* [chunk][heads * head_dim], kv likewise */
+    float *scores;                           /* [workers][positions] */
+    float *scratch;                          /* [workers][scratch_size] */
+    size_t scratch_size;
+    routing routing;
+};
+
+/* A worker's own scratch for matmul. */
+float *stage_scratch(const stage *s, int worker);
+
+#endif

@@ -1,0 +1,58 @@
+/* weights.h: which tensors a rank needs, and those tensors mapped and bound to names once. */
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include "gguf/map.h"
+#include "kernels/matmul.h"
+#include "model/hparams.h"
+
+/* What one rank holds of a model. */
+typedef struct slice {
+    uint32_t layer_begin, layer_end;
+    bool embedding;       /* the first stage: token_embd */
+    bool output;          /* the last stage: output_norm and output */
+    bool expert_0_only;   /* the fallback for small memories: no other expert is mapped or used */
+} slice;
+
+/* The same matrix of every expert; expert e begins at expert_bytes * e from the first. */
+typedef struct expert_bank {
+    matrix expert_0;
+    uint64_t expert_bytes;
+    const float *bias; /* [experts][rows] */
+} expert_bank;
+
+matrix expert_matrix(const expert_bank *bank, uint32_t expert);
+
+typedef struct layer_weights {
+    const float *attn_norm;                     /* [d_model] */
+    matrix q, k, v, o;                          /* [heads * head_dim][d_model], kv likewise; o: [d_model][heads * head_dim] */
+    const float *q_bias, *k_bias, *v_bias, *o_bias;
+    const float *sinks;                         /* [heads] */
+    const float *ffn_norm;                      /* [d_model] */
+    matrix router;                              /* [experts][d_model] */
+    const float *router_bias;                   /* [experts] */
+    expert_bank gate, up, down;                 /* [d_ff][d_model] twice, [d_model][d_ff] */
+} layer_weights;
+
+typedef struct weights {
+    slice slice;
+    layer_weights *layers;     /* [layer_end - layer_begin] */
+    matrix embedding;          /* [vocab][d_model]; data is NULL outside the first stage */
+    const float *output_norm;  /* [d_model]; NULL outside the last stage */
+    matrix output;             /* [vocab][d_model] */
+    gguf_map *map;             /* owned; all data above points into it */
+} weights;
+
+/* Checks the tensors of layers [0, n_layers), embedding and output of the whole file: presence, shapes, types that can
+ * be computed with. Every rank does this, so that all find the same fault. */
+gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n_layers, gptoss_error *err);
+
+/* Maps and binds one slice of a file that weights_check accepted. The file may be closed afterwards. */
+gptoss_status weights_open(const gguf_file *file, const hparams *hp, slice what, weights **out, gptoss_error *err);
+void weights_close(weights *w); /* NULL is fine */
+
+/* Bytes of weights that one token makes a rank read: all of a layer but the experts it does not use. */
+uint64_t weights_layer_bytes_per_token(const gguf_file *file, const hparams *hp, uint32_t layer, bool expert_0_only);
+uint64_t weights_output_bytes_per_token(const gguf_file *file);
+
+#endif

@@ -1,0 +1,105 @@
+/* The arithmetic of whole models, held to float64 logits; and that it does not depend on chunks, threads or slices. */
+#include <math.h>
+
+#include "model/stage.h"
+#include "support.h"
+
+enum { POSITIONS = 128 };
+
+/* A model cut into `stages` slices of the first n_layers layers, all in this process. */
+typedef struct model {
+    hparams hp;
+    uint32_t n_stages;
+    team *team;
+    weights *weights[4];
+    stage *stages[4];
+} model;
+
+static void model_open(const char *path, uint32_t n_layers, uint32_t stages, uint32_t chunk, int threads, bool expert_0,
+                       model *m) {
+    gguf_file *file;
+    assert_ok(gguf_open(path, &file, err));
+    assert_ok(hparams_read(file, &m->hp, err));
+    if (n_layers == 0) n_layers = m->hp.n_layers;
+    assert_ok(weights_check(file, &m->hp, n_layers, err));
+    assert_ok(team_open(threads, &m->team, err));
+    m->n_stages = stages;
+    for (uint32_t i = 0; i < stages; i++) {
+        slice what = {n_layers * i / stages, n_layers * (i + 1) / stages, i == 0, i == stages - 1, expert_0};
+        assert_ok(weights_open(file, &m->hp, what, &m->weights[i], err));
+        assert_ok(stage_open(&m->hp, m->weights[i], m->team, POSITIONS, chunk, &m->stages[i], err));
+    }
+    gguf_close(file);
+}
+
+static void model_close(model *m) {
+    for (uint32_t i = 0; i < m->n_stages; i++) {
+        stage_close(m->stages[i]);
+        weights_close(m->weights[i]);
+    }
+    team_close(m->team);
+}
+
+static float *model_logits(model *m, const int32_t *tokens, size_t count, uint32_t chunk) {
+    float *logits = malloc(count * m->hp.n_vocab * sizeof *logits);
+    float *x = malloc(chunk * m->hp.d_model * sizeof *x);
+    for (uint32_t at = 0; at < count; at += chunk) {
+        uint32_t n = count - at < chunk ? (uint32_t)(count - at) : chunk;
+        stage_embed(m->stages[0], tokens + at, n, x);
+        for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], at, n, x), GPTOSS_OK);
+        stage_logits(m->stages[m->n_stages - 1], x, n, logits + at * m->hp.n_vocab);
+    }
+    free(x);
+    return logits;
+}
+
+static float *run(const golden *g, uint32_t n_layers, uint32_t stages, uint32_t chunk, int threads, bool expert_0) {
+    model m;
+    model_open(g->path, n_layers, stages, chunk, threads, expert_0, &m);
+    float *logits = model_logits(&m, g->tokens, g->positions, chunk);
+    model_close(&m);
+    return logits;
+}
+
+static void golden_models_reproduce_their_logits(void **state) {
+    (void)state;
+    for (const char *const *name = golden_names; *name; name++) {
+        golden g;
+        golden_load(*name, &g);
+        float *logits = run(&g, 0, 1, 100, 1, false);
+        double error = relative_error(logits, g.logits, g.positions * g.n_vocab);
+        print_message("%s: relative error %.2g\n", *name, error);
+        assert_true(error < 2e-6);
+        free(logits);
+        golden_free(&g);
+    }
+}
+
+static void chunks_threads_and_stages_change_no_bit(void **state) {
+    (void)state;
+    for (const char *const *name = golden_names; *name; name++) {
+        golden g;
+        golden_load(*name, &g);
+        size_t bytes = g.positions * g.n_vocab * sizeof(float);
+        float *whole = run(&g, 0, 1, 100, 1, false);
+        const struct {
+            uint32_t stages, chunk;
+            int threads;
+        } ways[] = {{1, 7, 1}, {1, 1, 2}, {2, 100, 1}, {3, 7, 3}, {4, 1, 1}, {1, 100, 5}};
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            float *logits = run(&g, 0, ways[i].stages, ways[i].chunk, ways[i].threads, false);
+            assert_memory_equal(logits, whole, bytes);
+            free(logits);
+        }
+        free(whole);
+        golden_free(&g);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_models_reproduce_their_logits),
+        cmocka_unit_test(chunks_threads_and_stages_change_no_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
