@@ -27,7 +27,7 @@ xz-utils            xz                   xz             command xz
 say() { printf '%s\n' "$*"; }
 
 die() {
-    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    printf '%s: %s\n' "$0" "$*" >&2
     exit 1
 }
 
