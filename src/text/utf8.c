@@ -1,0 +1,90 @@
+#include "text/utf8.h"
+
+#include <string.h>
+
+typedef enum unit_kind { UNIT_CHARACTER, UNIT_BROKEN, UNIT_TORN } unit_kind;
+
+/* The first unit of bytes[size], size > 0: a character, or the longest run that begins like one but goes on wrongly
+ * (UNIT_BROKEN, at least one byte) or is cut by the end of the input (UNIT_TORN). Returns its size. */
+static size_t next_unit(const uint8_t *bytes, size_t size, unit_kind *kind) {
+    uint8_t lead = bytes[0], low = 0x80, high = 0xBF; /* bounds of the second byte */
+    size_t need = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    if (lead == 0xE0) low = 0xA0;  /* no overlong forms */
+    if (lead == 0xED) high = 0x9F; /* no surrogates */
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F; /* nothing beyond U+10FFFF */
+    *kind = UNIT_BROKEN;
+    if ((lead >= 0x80 && lead < 0xC2) || lead > 0xF4) return 1;
+    for (size_t i = 1; i < need; i++) {
+        if (i == size) {
+            *kind = UNIT_TORN;
+            return i;
+        }
+        if (bytes[i] < low || bytes[i] > high) return i;
+        low = 0x80, high = 0xBF;
+    }
+    *kind = UNIT_CHARACTER;
+    return need;
+}
+
+/* Bytes of whole characters at the start. */
+static size_t valid_prefix(const uint8_t *bytes, size_t size) {
+    size_t at = 0;
+    while (at < size) {
+        unit_kind kind;
+        size_t unit = next_unit(bytes + at, size - at, &kind);
+        if (kind != UNIT_CHARACTER) break;
+        at += unit;
+    }
+    return at;
+}
+
+bool utf8_valid(const char *text, size_t size) { return valid_prefix((const uint8_t *)text, size) == size; }
+
+/* Appends the characters of bytes[size], repaired, except a torn one at the end; *used tells where that begins. */
+static gptoss_status append_units(const uint8_t *bytes, size_t size, buffer *out, size_t *used, gptoss_error *err) {
+    size_t at = 0;
+    while (at < size) {
+        size_t valid = valid_prefix(bytes + at, size - at);
+        TRY(buffer_append(out, bytes + at, valid, err));
+        at += valid;
+        if (at == size) break;
+        unit_kind kind;
+        size_t unit = next_unit(bytes + at, size - at, &kind);
+        if (kind == UNIT_TORN) break;
+        TRY(buffer_append_text(out, "\uFFFD", err));
+        at += unit;
+    }
+    *used = at;
+    return GPTOSS_OK;
+}
+
+gptoss_status utf8_repair(const char *text, size_t size, buffer *out, gptoss_error *err) {
+    size_t used;
+    TRY(append_units((const uint8_t *)text, size, out, &used, err));
+    return used == size ? GPTOSS_OK : buffer_append_text(out, "\uFFFD", err);
+}
+
+gptoss_status utf8_stream_add(utf8_stream *stream, const void *bytes, size_t size, buffer *out, gptoss_error *err) {
+    const uint8_t *p = bytes;
+    size_t at = 0, used;
+    while (stream->held_size > 0 && at < size) { /* one byte at a time until what was held back is decided */
+        stream->held[stream->held_size++] = p[at++];
+        TRY(append_units(stream->held, stream->held_size, out, &used, err));
+        stream->held_size = (uint8_t)(stream->held_size - used);
+        memmove(stream->held, stream->held + used, stream->held_size);
+    }
+    TRY(append_units(p + at, size - at, out, &used, err));
+    size_t torn = size - at - used;
+    if (torn) {
+        memcpy(stream->held, p + at + used, torn);
+        stream->held_size = (uint8_t)torn;
+    }
+    return GPTOSS_OK;
+}
+
+gptoss_status utf8_stream_end(utf8_stream *stream, buffer *out, gptoss_error *err) {
+    if (stream->held_size > 0) TRY(buffer_append_text(out, "\uFFFD", err));
+    stream->held_size = 0;
+    return GPTOSS_OK;
+}
