@@ -38,7 +38,7 @@ void golden_load(const char *name, golden *out) {
     out->tokens = malloc(out->positions * sizeof *out->tokens);
     size_t at = 0;
     const cJSON *token;
-    cJSON_ArrayForEach(token, tokens) out->tokens[at++] = token->valueint;
+    cJSON_ArrayForEach(token, tokens) out->tokens[at++] = (uint32_t)token->valueint;
     out->logits = (float *)(void *)logits.data; /* malloc'd, so aligned */
     cJSON_Delete(root);
     buffer_free(&json);

@@ -30,7 +30,7 @@ double relative_error(const float *got, const float *want, size_t count);
 /* A golden model: TEST_DATA/golden/NAME.gguf, .json, .logits.f32. */
 typedef struct golden {
     char path[512];
-    int32_t *tokens; /* [positions] */
+    uint32_t *tokens; /* [positions] */
     float *logits;   /* [positions][n_vocab] */
     size_t positions, n_vocab;
 } golden;

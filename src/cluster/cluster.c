@@ -1,9 +1,7 @@
 #include "cluster/cluster.h"
 
 #include <mpi.h>
-#include <stdlib.h>
-
-#include "base/mem.h"
+#include <string.h>
 
 gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
     cluster c = {.rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .has_mpi = launched};
@@ -59,9 +57,9 @@ void cluster_broadcast(const cluster *c, void *data, size_t size) {
     }
 }
 
-void cluster_gather(const cluster *c, uint64_t value, uint64_t *all) {
+void cluster_gather(const cluster *c, const uint64_t *mine, size_t count, uint64_t *all) {
     if (c->has_mpi)
-        MPI_Gather(&value, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+        MPI_Gather(mine, (int)count, MPI_UINT64_T, all, (int)count, MPI_UINT64_T, 0, MPI_COMM_WORLD);
     else
-        all[0] = value;
+        memcpy(all, mine, count * sizeof *mine);
 }

@@ -31,7 +31,8 @@ gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, g
 /* Collective. data[size] of rank 0 becomes that of every rank. */
 void cluster_broadcast(const cluster *c, void *data, size_t size);
 
-/* Collective. On rank 0, all[size of the cluster] receives every rank's value; elsewhere `all` is not used. */
-void cluster_gather(const cluster *c, uint64_t value, uint64_t *all);
+/* Collective. On rank 0, all[size of the cluster][count] receives every rank's mine[count]; elsewhere `all` is not
+ * used. */
+void cluster_gather(const cluster *c, const uint64_t *mine, size_t count, uint64_t *all);
 
 #endif

@@ -103,7 +103,7 @@ static void finish(pipeline *p, wave_header *message) {
     stage_logits(p->stage, x, message->logits_rows, payload(p->result));
 }
 
-gptoss_status pipeline_submit(pipeline *p, const int32_t *tokens, uint32_t position, uint32_t count,
+gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t position, uint32_t count,
                               uint32_t logits_rows, gptoss_error *err) {
     if (p->submitted - p->collected >= p->n_waves || count < 1 || count > p->limits.chunk || logits_rows > count ||
         logits_rows > p->limits.logits_rows)

@@ -117,11 +117,11 @@ gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *
     return GPTOSS_OK;
 }
 
-void stage_embed(stage *s, const int32_t *tokens, uint32_t count, float *x) {
+void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x) {
     const matrix *e = &s->weights->embedding;
     dequant_row *dequant = dequant_for(e->type);
     for (uint32_t t = 0; t < count; t++)
-        dequant(e->data + (uint32_t)tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
+        dequant(e->data + tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
 }
 
 typedef struct logits_work {

@@ -15,7 +15,7 @@ gptoss_status stage_open(const hparams *hp, const weights *w, team *t, uint32_t 
 void stage_close(stage *s); /* NULL is fine */
 
 /* x[i][d_model] = the embedding of tokens[i], i < count. Only on a slice with the embedding; every token < n_vocab. */
-void stage_embed(stage *s, const int32_t *tokens, uint32_t count, float *x);
+void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x);
 
 /* Runs x[count][d_model], the residual stream of positions [position, position + count), through the stage's layers in
  * place, reading and extending the KV cache. 1 <= count <= chunk; position + count <= positions; all earlier positions

@@ -1,6 +1,8 @@
 /* The arithmetic of whole models, held to float64 logits; and that it does not depend on chunks, threads or slices. */
 #include <math.h>
 
+#include "base/cancel.h"
+#include "reference.h"
 #include "model/stage.h"
 #include "support.h"
 
@@ -40,7 +42,7 @@ static void model_close(model *m) {
     team_close(m->team);
 }
 
-static float *model_logits(model *m, const int32_t *tokens, size_t count, uint32_t chunk) {
+static float *model_logits(model *m, const uint32_t *tokens, size_t count, uint32_t chunk) {
     float *logits = malloc(count * m->hp.n_vocab * sizeof *logits);
     float *x = malloc(chunk * m->hp.d_model * sizeof *x);
     for (uint32_t at = 0; at < count; at += chunk) {
@@ -96,10 +98,53 @@ static void chunks_threads_and_stages_change_no_bit(void **state) {
     }
 }
 
+/* Partial models and the fallback to expert 0 have no golden file; the float64 reference, itself held to the golden
+ * files here, says what they should give. */
+static void partial_models_equal_the_reference(void **state) {
+    (void)state;
+    for (const char *const *name = golden_names; *name; name++) {
+        golden g;
+        golden_load(*name, &g);
+        size_t count = g.positions * g.n_vocab;
+        float *want = malloc(count * sizeof *want);
+        model whole;
+        model_open(g.path, 0, 1, 1, 1, false, &whole);
+        reference_logits(&whole.hp, whole.weights[0], 4, false, g.tokens, g.positions, want);
+        assert_true(relative_error(want, g.logits, count) < 1e-6);
+        for (int way = 0; way < 4; way++) { /* 1, 2, 3 layers; then all of them with expert 0 */
+            uint32_t n_layers = way < 3 ? (uint32_t)way + 1 : 4;
+            reference_logits(&whole.hp, whole.weights[0], n_layers, way == 3, g.tokens, g.positions, want);
+            float *got = run(&g, n_layers, n_layers > 1 ? 2 : 1, 33, 2, way == 3);
+            double error = relative_error(got, want, count);
+            if (!(error < 2e-6)) fail_msg("%s, %u layers: relative error %g", *name, n_layers, error);
+            free(got);
+        }
+        model_close(&whole);
+        free(want);
+        golden_free(&g);
+    }
+}
+
+static void cancelling_ends_a_forward_pass(void **state) {
+    (void)state;
+    golden g;
+    golden_load("f32", &g);
+    model m;
+    model_open(g.path, 0, 1, 1, 1, false, &m);
+    float *x = calloc(m.hp.d_model, sizeof *x);
+    cancel_request();
+    assert_int_equal(stage_forward(m.stages[0], 0, 1, x), GPTOSS_CANCELLED);
+    free(x);
+    model_close(&m);
+    golden_free(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_models_reproduce_their_logits),
         cmocka_unit_test(chunks_threads_and_stages_change_no_bit),
+        cmocka_unit_test(partial_models_equal_the_reference),
+        cmocka_unit_test(cancelling_ends_a_forward_pass), /* last: the wish to stop stays */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,91 @@
+#include "engine/engine.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "plan/balance.h"
+#include "plan/topology.h"
+
+static gptoss_status read_model(engine *e, gptoss_error *err) {
+    TRY(gguf_open(e->config.path, &e->file, err));
+    TRY(hparams_read(e->file, &e->hp, err));
+    if (e->config.n_layers > e->hp.n_layers)
+        return error_set(err, GPTOSS_MISUSE, "--layers %u is more than the %u layers of %s", e->config.n_layers,
+                         e->hp.n_layers, e->config.path);
+    e->n_layers = e->config.n_layers ? e->config.n_layers : e->hp.n_layers;
+    if ((uint32_t)e->cluster.size > e->n_layers)
+        return error_set(err, GPTOSS_MISUSE, "%d ranks cannot share %u layers: start at most %u ranks", e->cluster.size,
+                         e->n_layers, e->n_layers);
+    return weights_check(e->file, &e->hp, e->n_layers, err);
+}
+
+gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err) {
+    *out = (engine){.cluster = *c, .config = *config};
+    gptoss_status status = read_model(out, err);
+    TRY(cluster_agree(c, status, err));
+    return cluster_same(c, gguf_fingerprint(out->file), "a model file", err);
+}
+
+static gptoss_status deal_layers(const engine *e, slice *out, gptoss_error *err) {
+    uint32_t rank = (uint32_t)e->cluster.rank, size = (uint32_t)e->cluster.size;
+    uint64_t *cost = NULL;
+    uint32_t *bounds = NULL;
+    gptoss_status status = mem_array(e->n_layers, sizeof *cost, "plan", &cost, err);
+    if (status == GPTOSS_OK) status = mem_array(size + 1, sizeof *bounds, "plan", &bounds, err);
+    if (status == GPTOSS_OK) {
+        for (uint32_t i = 0; i < e->n_layers; i++)
+            cost[i] = weights_layer_bytes_per_token(e->file, &e->hp, i, e->config.expert_0_only);
+        status = balance_layers(cost, e->n_layers, weights_output_bytes_per_token(e->file), size, bounds, err);
+    }
+    if (status == GPTOSS_OK)
+        *out = (slice){.layer_begin = bounds[rank],
+                       .layer_end = bounds[rank + 1],
+                       .embedding = rank == 0,
+                       .output = rank == size - 1,
+                       .expert_0_only = e->config.expert_0_only};
+    free(cost);
+    free(bounds);
+    return status;
+}
+
+static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
+    slice what;
+    int cores;
+    TRY(deal_layers(e, &what, err));
+    TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
+    TRY(topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, &cores, err));
+    TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
+    TRY(stage_open(&e->hp, e->weights, e->team, positions, e->config.chunk, &e->stage, err));
+    pipeline_limits limits = {.chunk = e->config.chunk, .logits_rows = e->config.logits_rows};
+    TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));
+    if (e->cluster.rank != 0) return GPTOSS_OK;
+    return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);
+}
+
+static void gather_facts(engine *e, uint32_t positions) {
+    const slice *s = &e->weights->slice;
+    const uint64_t mine[] = {s->layer_begin, s->layer_end, gguf_map_bytes(e->weights->map),
+                             kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, positions, e->config.chunk),
+                             (uint64_t)team_size(e->team)};
+    _Static_assert(sizeof(rank_facts) == sizeof mine, "facts are gathered as plain numbers");
+    cluster_gather(&e->cluster, mine, sizeof mine / sizeof *mine, (uint64_t *)e->facts);
+}
+
+gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
+    gptoss_status status = start_rank(e, positions, err);
+    TRY(cluster_agree(&e->cluster, status, err));
+    gguf_close(e->file);
+    e->file = NULL;
+    gather_facts(e, positions);
+    return GPTOSS_OK;
+}
+
+void engine_close(engine *e) {
+    pipeline_close(e->pipeline);
+    stage_close(e->stage);
+    team_close(e->team);
+    weights_close(e->weights);
+    gguf_close(e->file);
+    free(e->facts);
+    *e = (engine){0};
+}

@@ -1,0 +1,51 @@
+/* engine.h: a model opened by all ranks together, each holding its slice. What `run` and `serve` stand on.
+ *
+ * Opening has two steps, so that rank 0 can read a prompt with the file's tokenizer, and refuse it, before any rank maps
+ * weights. All functions are collective unless they say otherwise: every rank calls them, with the same arguments, and
+ * gets the same status; the text of an error is left on the one rank that has it to tell (see cluster_agree). */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "cluster/pipeline.h"
+
+typedef struct engine_config {
+    const char *path;     /* borrowed */
+    uint32_t n_layers;    /* run the first n layers only; 0: all */
+    bool expert_0_only;   /* see slice */
+    uint32_t threads;     /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t chunk;       /* tokens a wave */
+    uint32_t logits_rows; /* see pipeline_limits */
+} engine_config;
+
+/* What each rank came to hold; on rank 0 of all of them. */
+typedef struct rank_facts {
+    uint64_t layer_begin, layer_end;
+    uint64_t mapped_bytes; /* of the file, in whole pages */
+    uint64_t kv_bytes;     /* reserved; touched as the sequence grows */
+    uint64_t threads;
+} rank_facts;
+
+typedef struct engine {
+    cluster cluster;
+    engine_config config;
+    hparams hp;
+    uint32_t n_layers;
+    gguf_file *file; /* closed by engine_start; until then rank 0 may read the vocabulary */
+    weights *weights;
+    team *team;
+    stage *stage;
+    pipeline *pipeline;
+    rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
+} engine;
+
+/* Opens and checks the file, and that all ranks were given the same one. *out must be closed even after a failure. */
+gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err);
+
+/* Deals the layers, maps this rank's slice and makes room for sequences of up to `positions` tokens; afterwards the
+ * pipeline is ready. */
+gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err);
+
+/* Not collective. */
+void engine_close(engine *e);
+
+#endif

@@ -1,0 +1,39 @@
+/* generate.h: one sequence from prompt to answer: the prompt in chunks, then token after token. Runs on rank 0. */
+#ifndef ENGINE_GENERATE_H
+#define ENGINE_GENERATE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "cluster/pipeline.h"
+#include "engine/sampler.h"
+
+typedef struct generate_request {
+    const uint32_t *prompt; /* borrowed; every token < n_vocab */
+    uint32_t n_prompt;     /* at least 1 */
+    uint32_t max_tokens;   /* n_prompt + max_tokens must fit the stages' positions */
+    uint32_t chunk;        /* tokens a wave, at most the pipeline's */
+    uint32_t n_vocab;
+    sampler *sampler;
+    sampler_report *report; /* filled before each on_token, or NULL */
+    FILE *dump;             /* or NULL: receives the logits of every position run, float32 [n_vocab] each */
+
+    void *context; /* of the calls below */
+    /* Each chosen token, `step` counting from 0. Returning false ends the answer with this token. */
+    bool (*on_token)(void *context, uint32_t step, uint32_t token);
+    /* `done` of n_prompt tokens were read. May be NULL. */
+    void (*on_progress)(void *context, uint32_t done);
+} generate_request;
+
+typedef struct generate_result {
+    uint32_t generated;      /* tokens, the last one included */
+    bool stopped;            /* on_token ended it; otherwise max_tokens did */
+    double prompt_seconds;   /* until the prompt was read */
+    double first_token;      /* seconds from the start to the first token; 0 without one */
+    double seconds;          /* all of it */
+} generate_result;
+
+/* *result is also written, as far as it went, when the work is cancelled. */
+gptoss_status generate(pipeline *p, const generate_request *request, generate_result *result, gptoss_error *err);
+
+#endif
