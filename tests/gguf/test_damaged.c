@@ -9,6 +9,14 @@
 #include "gguf/craft.h"
 #include "gguf/map.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#define IS_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define IS_SANITIZED 0
+#endif
+
 enum { MEMORY_LIMIT = 64 << 20, RANDOM_ROUNDS = 20000 };
 
 static char path[256];
@@ -48,7 +56,7 @@ static void build_valid(craft *c) {
 }
 
 static void limit_memory(void) {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !IS_SANITIZED /* sanitizers reserve address space by the terabyte */
     unsigned long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     assert_non_null(f);
@@ -368,7 +376,7 @@ static void random_changes_never_crash(void **state) {
         for (unsigned change = 0; change <= (unsigned)round % 4; change++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
             size_t at = (seed >> 33) % header;
-            bytes[at] = seed >> 20 & 1 ? (char)(bytes[at] ^ 1 << (seed >> 21 & 7)) : (char)(seed >> 24);
+            bytes[at] = (char)(seed >> 20 & 1 ? (uint64_t)bytes[at] ^ 1u << (seed >> 21 & 7) : seed >> 24);
         }
         save(bytes, valid.bytes.size);
         gguf_file *file = NULL;
