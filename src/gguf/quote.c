@@ -1,13 +1,10 @@
 #include "gguf/quote.h"
 
-#include <stdbool.h>
 #include <string.h>
-
-enum { REPLACEMENT = 0xFFFD };
 
 size_t quote_decode(const char *bytes, size_t size, uint32_t *code) {
     const unsigned char *b = (const unsigned char *)bytes;
-    *code = REPLACEMENT;
+    *code = QUOTE_REPLACEMENT;
     if (b[0] < 0x80) {
         *code = b[0];
         return 1;
@@ -28,10 +25,11 @@ size_t quote_decode(const char *bytes, size_t size, uint32_t *code) {
     return 1 + more;
 }
 
-/* Characters that move a terminal's cursor, or reorder or hide the text around them. */
-static bool is_treacherous(uint32_t c) {
-    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) ||
-           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
+bool quote_is_harmless(uint32_t c) {
+    bool is_control = c < 0x20 || (c >= 0x7F && c < 0xA0);
+    bool is_invisible = c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
+                        (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
+    return !is_control && !is_invisible;
 }
 
 const char *quote_text(const char *bytes, size_t size, char *out, size_t capacity) {
@@ -45,7 +43,7 @@ const char *quote_text(const char *bytes, size_t size, char *out, size_t capacit
         if (code == '\n' || code == '\r' || code == '\t') {
             piece = code == '\n' ? "\\n" : code == '\r' ? "\\r" : "\\t";
             piece_size = 2;
-        } else if (code == REPLACEMENT || is_treacherous(code)) {
+        } else if (code == QUOTE_REPLACEMENT || !quote_is_harmless(code)) {
             piece = "\xEF\xBF\xBD";
             piece_size = 3;
         }
