@@ -1,7 +1,9 @@
 #include "engine/engine.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/cancel.h"
 #include "base/mem.h"
 #include "plan/balance.h"
 #include "plan/topology.h"
@@ -48,11 +50,25 @@ static gptoss_status deal_layers(const engine *e, slice *out, gptoss_error *err)
     return status;
 }
 
+static bool on_load(void *context, uint64_t done, uint64_t all) {
+    const engine_config *config = context;
+    if (config->on_load) config->on_load(config->load_context, done, all);
+    return !cancel_requested();
+}
+
+/* Reading ahead pays when the slice can stay in memory; otherwise the last pages read would drive out the first. */
+static gptoss_status load_weights(engine *e, gptoss_error *err) {
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (gguf_map_bytes(e->weights->map) < memory / 10 * 9) gguf_map_load(e->weights->map, on_load, &e->config);
+    return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "stopped while reading the weights") : GPTOSS_OK;
+}
+
 static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
     slice what;
     int cores;
     TRY(deal_layers(e, &what, err));
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
+    TRY(load_weights(e, err));
     TRY(topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, &cores, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
     TRY(stage_open(&e->hp, e->weights, e->team, positions, e->config.chunk, &e->stage, err));

@@ -15,6 +15,8 @@ typedef struct engine_config {
     uint32_t threads;     /* of this rank; 0: one a physical core of its share of the machine */
     uint32_t chunk;       /* tokens a wave */
     uint32_t logits_rows; /* see pipeline_limits */
+    void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
+    void *load_context;
 } engine_config;
 
 /* What each rank came to hold; on rank 0 of all of them. */

@@ -149,4 +149,37 @@ const void *gguf_map_at(const gguf_map *map, uint32_t part, uint64_t offset, uin
     return s->address + (offset - s->offset);
 }
 
+enum { LOAD_STEP = 16 << 20 };
+
+static bool in_memory(const uint8_t *address, size_t bytes) {
+    unsigned char resident[LOAD_STEP / 4096];
+    size_t pages = (bytes + page_size() - 1) / page_size();
+    if (mincore((void *)address, bytes, resident) != 0) return true; /* cannot tell: computing will fault it in */
+    for (size_t i = 0; i < pages; i++)
+        if (!(resident[i] & 1)) return false;
+    return true;
+}
+
+static void fault_in(const uint8_t *address, size_t bytes) {
+#ifdef MADV_POPULATE_READ
+    if (madvise((void *)address, bytes, MADV_POPULATE_READ) == 0) return;
+#endif
+    const volatile uint8_t *page = address;
+    for (size_t i = 0; i < bytes; i += page_size()) (void)page[i];
+}
+
+void gguf_map_load(const gguf_map *map, gguf_load_report *report, void *context) {
+    uint64_t done = 0;
+    for (size_t i = 0; i < map->mapping_count; i++) {
+        const mapping *m = &map->mappings[i];
+        for (size_t at = 0; at < m->bytes; at += LOAD_STEP) {
+            const uint8_t *address = (const uint8_t *)m->address + at;
+            size_t bytes = m->bytes - at < LOAD_STEP ? m->bytes - at : LOAD_STEP;
+            if (!in_memory(address, bytes)) fault_in(address, bytes);
+            done += bytes;
+            if (report && !report(context, done, map->bytes)) return;
+        }
+    }
+}
+
 uint64_t gguf_map_bytes(const gguf_map *map) { return map->bytes; }

@@ -1,0 +1,127 @@
+/* run: one prompt, one answer, on as many ranks as were started. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/run_answer.h"
+#include "cli/run_options.h"
+#include "cli/run_prompt.h"
+#include "engine/engine.h"
+
+/* What rank 0 does on its own: the text side of the run. */
+typedef struct front {
+    tokenizer *tokenizer;
+    tokens prompt;
+    FILE *dump;
+} front;
+
+static void front_close(front *f) {
+    tokenizer_close(f->tokenizer);
+    tokens_free(&f->prompt);
+    if (f->dump) fclose(f->dump);
+}
+
+static uint32_t context_limit(const run_options *o, const hparams *hp) {
+    return o->max_kv ? (uint32_t)o->max_kv : hp->context;
+}
+
+static gptoss_status front_open(const run_options *o, const engine *e, front *f, gptoss_error *err) {
+    if (o->max_kv > e->hp.context)
+        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
+                         (unsigned long long)o->max_kv, e->hp.context);
+    TRY(tokenizer_open(e->file, &f->tokenizer, err));
+    TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, context_limit(o, &e->hp), &f->prompt, err));
+    if (o->dump_logits && !(f->dump = fopen(o->dump_logits, "wb")))
+        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --dump-logits", o->dump_logits);
+    return GPTOSS_OK;
+}
+
+static void show_loading(void *context, uint64_t done, uint64_t all) {
+    progress *bar = context;
+    if (bar->total != all) progress_begin(bar, "reading the weights", all);
+    progress_update(bar, done);
+    if (done == all) progress_end(bar);
+}
+
+/* Rank 0 reads the prompt while the others wait for its length. */
+static gptoss_status prepare(const run_options *o, engine *e, front *f, gptoss_error *err) {
+    gptoss_status status = e->cluster.rank == 0 ? front_open(o, e, f, err) : GPTOSS_OK;
+    TRY(cluster_agree(&e->cluster, status, err));
+    uint32_t positions = (uint32_t)(f->prompt.count + o->max_tokens);
+    cluster_broadcast(&e->cluster, &positions, sizeof positions);
+    return engine_start(e, positions, err);
+}
+
+static gptoss_status answer_prompt(const run_options *o, engine *e, const front *f, double started, gptoss_error *err) {
+    answer a;
+    TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &a, err));
+    generate_request request = {.prompt = f->prompt.ids,
+                                .n_prompt = (uint32_t)f->prompt.count,
+                                .max_tokens = (uint32_t)o->max_tokens,
+                                .chunk = (uint32_t)o->chunk,
+                                .n_vocab = e->hp.n_vocab,
+                                .dump = f->dump};
+    sampler *s = NULL;
+    generate_result result = {0};
+    gptoss_status status = sampler_open(&o->sampling, e->hp.n_vocab, &s, err);
+    if (status == GPTOSS_OK) {
+        sampler_see_prompt(s, f->prompt.ids, f->prompt.count);
+        request.sampler = s;
+        status = answer_connect(&a, &request, err);
+    }
+    if (status == GPTOSS_OK) {
+        status = generate(e->pipeline, &request, &result, err);
+        status = answer_finish(&a, status, &result, err);
+    }
+    pipeline_stop(e->pipeline);
+    sampler_close(s);
+    answer_close(&a);
+    if (status == GPTOSS_OK && f->dump && fflush(f->dump) != 0)
+        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", o->dump_logits);
+    return status;
+}
+
+static gptoss_status run(const run_options *o, cluster *c, gptoss_error *err) {
+    double started = clock_seconds();
+    progress loading = {0};
+    const engine_config config = {.path = o->gguf,
+                                  .n_layers = (uint32_t)o->layers,
+                                  .expert_0_only = o->moe_fallback,
+                                  .threads = (uint32_t)o->threads,
+                                  .chunk = (uint32_t)o->chunk,
+                                  .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
+                                  .on_load = c->rank == 0 ? show_loading : NULL,
+                                  .load_context = &loading};
+    engine e;
+    front f = {0};
+    gptoss_status status = engine_open(c, &config, &e, err);
+    if (status == GPTOSS_OK) status = prepare(o, &e, &f, err);
+    if (status == GPTOSS_OK)
+        status = c->rank == 0 ? answer_prompt(o, &e, &f, started, err) : pipeline_work(e.pipeline, err);
+    front_close(&f);
+    engine_close(&e);
+    return status;
+}
+
+int run_command(int argc, char **argv) {
+    gptoss_error err = {0};
+    run_options options;
+    cluster c;
+    bool launched = getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
+    if (cluster_open(launched, &c, &err) != GPTOSS_OK) return command_fail(&err);
+    gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    status = cluster_agree(&c, status, &err);
+    if (status == GPTOSS_OK && options.help) {
+        if (c.rank == 0) run_options_print_help();
+    } else if (status == GPTOSS_OK) {
+        status = run(&options, &c, &err);
+    }
+    run_options_free(&options);
+    int code = status == GPTOSS_OK ? 0 : command_fail(&err);
+    /* When a rank is lost the others may wait for ever: main ends all of them. */
+    if (status != GPTOSS_PEER && status != GPTOSS_INTERNAL) cluster_close(&c);
+    return code;
+}

@@ -1,0 +1,44 @@
+/* run_answer.h: what `run` prints: the answer as it grows, telemetry, and the summary. */
+#ifndef CLI_RUN_ANSWER_H
+#define CLI_RUN_ANSWER_H
+
+#include "cli/run_options.h"
+#include "cli/terminal.h"
+#include "engine/engine.h"
+#include "engine/generate.h"
+#include "text/harmony.h"
+#include "text/stop_strings.h"
+#include "text/tokenizer.h"
+
+typedef struct answer {
+    const run_options *options;
+    const tokenizer *tokenizer;
+    const engine *engine;
+    double started; /* clock_seconds() at the start of the run */
+    uint32_t n_prompt;
+    progress progress;
+    harmony harmony;
+    harmony_parser *parser; /* NULL: raw text */
+    utf8_stream raw;
+    stop_strings stops;
+    buffer fresh;           /* text that the token at hand made ready for print */
+    buffer content;         /* all that was printed as the answer */
+    harmony_answer whole;   /* the reasoning and tool calls so far */
+    double first_token;     /* clock_seconds() of the first token */
+    sampler_report report;
+    gptoss_status status; /* of the first failure inside a callback */
+    gptoss_error err;
+} answer;
+
+gptoss_status answer_open(const run_options *o, const tokenizer *t, const engine *e, uint32_t n_prompt, double started,
+                          answer *out, gptoss_error *err);
+void answer_close(answer *a);
+
+/* Makes the request report to this answer, which must stay where it is. */
+gptoss_status answer_connect(answer *a, generate_request *request, gptoss_error *err);
+
+/* Prints what is still held back and the summary. `status`: how generate ended; nothing but a line break and the summary
+ * is printed after a failure. */
+gptoss_status answer_finish(answer *a, gptoss_status status, const generate_result *result, gptoss_error *err);
+
+#endif

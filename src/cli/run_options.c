@@ -1,0 +1,130 @@
+#include "cli/run_options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { MAX_OPTIONS = 40 };
+
+/* The table of flags, with targets in *o. */
+static size_t describe(run_options *o, option *table) {
+    const double count_max = 1u << 30;
+    const option all[] = {
+        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"prompt", OPTION_TEXT, &o->prompt, 0, 0, "TEXT", "what the user says"},
+        {"prompt-file", OPTION_TEXT, &o->prompt_file, 0, 0, "FILE", "the same from a file; - is standard input"},
+        {"tokens", OPTION_TEXT, &o->tokens, 0, 0, "1,2,3", "token ids instead of a prompt, used as they are"},
+        {"system", OPTION_TEXT, &o->system, 0, 0, "TEXT", "instructions for the model (the developer message)"},
+        {"reasoning", OPTION_TEXT, &o->reasoning, 0, 0, "EFFORT", "low, medium (default) or high"},
+        {"date", OPTION_TEXT, &o->date, 0, 0, "YYYY-MM-DD", "the date the model is told; today by default"},
+        {"no-harmony", OPTION_SWITCH, &o->no_harmony, 0, 0, NULL, "send the raw prompt and print raw text"},
+        {"show-analysis", OPTION_SWITCH, &o->show_analysis, 0, 0, NULL, "print the model's reasoning on stderr"},
+        {"max-tokens", OPTION_COUNT, &o->max_tokens, 0, count_max, "N", "longest answer (128)"},
+        {"stop", OPTION_LIST, &o->stop, 0, 0, "TEXT", "end the answer before this text; may be repeated"},
+        {"temperature", OPTION_NUMBER, &o->sampling.temperature, 0, 100, "T", "0: always the likeliest token (default)"},
+        {"top-p", OPTION_NUMBER, &o->sampling.top_p, 0, 1, "P", "sample from the likeliest that sum to P (1)"},
+        {"top-k", OPTION_COUNT, &o->top_k, 0, count_max, "K", "sample from the K likeliest (0: all)"},
+        {"min-p", OPTION_NUMBER, &o->sampling.min_p, 0, 1, "P", "sample from those P times as likely as the first (0)"},
+        {"seed", OPTION_COUNT, &o->sampling.seed, 0, 0x1p63, "N", "of the sampler (0); equal seeds give equal text"},
+        {"repetition-penalty", OPTION_NUMBER, &o->sampling.repetition_penalty, 0.01, 100, "R", "1: off"},
+        {"frequency-penalty", OPTION_NUMBER, &o->sampling.frequency_penalty, -100, 100, "F", "0: off"},
+        {"presence-penalty", OPTION_NUMBER, &o->sampling.presence_penalty, -100, 100, "F", "0: off"},
+        {"logit-bias", OPTION_LIST, &o->logit_bias_texts, 0, 0, "TOKEN=BIAS", "added to a token's logit; may be repeated"},
+        {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N", "longest prompt and answer together"},
+        {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
+        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of the prompt read at a time (128)"},
+        {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
+        {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
+        {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
+        {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
+        {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
+        {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
+        {"dump-logits", OPTION_TEXT, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
+        {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
+    };
+    _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
+    memcpy(table, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+static gptoss_status parse_biases(run_options *o, gptoss_error *err) {
+    TRY(mem_array(o->logit_bias_texts.count, sizeof *o->biases, "command line", &o->biases, err));
+    for (size_t i = 0; i < o->logit_bias_texts.count; i++) {
+        const char *text = o->logit_bias_texts.items[i];
+        char *end = NULL;
+        unsigned long token = strtoul(text, &end, 10);
+        double bias = *end == '=' ? strtod(end + 1, &end) : NAN;
+        if (text[0] < '0' || text[0] > '9' || token > UINT32_MAX || *end || !isfinite(bias))
+            return error_set(err, GPTOSS_MISUSE, "--logit-bias wants TOKEN=BIAS, such as 42=-1.5, not \"%.40s\"", text);
+        o->biases[i] = (logit_bias){(uint32_t)token, (float)bias};
+    }
+    o->sampling.biases = o->biases;
+    o->sampling.n_biases = o->logit_bias_texts.count;
+    return GPTOSS_OK;
+}
+
+static bool is_date(const char *text) {
+    const char *shape = "dddd-dd-dd";
+    if (strlen(text) != strlen(shape)) return false;
+    for (size_t i = 0; shape[i]; i++)
+        if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i]) return false;
+    return true;
+}
+
+static gptoss_status check(const run_options *o, gptoss_error *err) {
+    if (!o->gguf)
+        return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+    int prompts = (o->prompt != NULL) + (o->prompt_file != NULL) + (o->tokens != NULL);
+    if (prompts == 0) return error_set(err, GPTOSS_MISUSE, "no prompt is given: use --prompt TEXT or --prompt-file FILE");
+    if (prompts > 1)
+        return error_set(err, GPTOSS_MISUSE, "--prompt, --prompt-file and --tokens exclude each other: give one of them");
+    if (strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
+        return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
+    bool raw = o->no_harmony || o->tokens;
+    if (raw && o->system)
+        return error_set(err, GPTOSS_MISUSE, "--system needs Harmony; it cannot be combined with %s",
+                         o->tokens ? "--tokens" : "--no-harmony");
+    if (raw && o->show_analysis)
+        return error_set(err, GPTOSS_MISUSE, "--show-analysis needs Harmony; it cannot be combined with %s",
+                         o->tokens ? "--tokens" : "--no-harmony");
+    if (o->date && !is_date(o->date))
+        return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
+    if (o->top_logprobs && !o->telemetry && !o->json)
+        return error_set(err, GPTOSS_MISUSE, "--top-logprobs is shown only with --telemetry or --json");
+    for (size_t i = 0; i < o->stop.count; i++)
+        if (!o->stop.items[i][0]) return error_set(err, GPTOSS_MISUSE, "--stop wants a text that is not empty");
+    return GPTOSS_OK;
+}
+
+gptoss_status run_options_parse(int argc, char **argv, const char *environment_gguf, run_options *out,
+                                gptoss_error *err) {
+    *out = (run_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
+                         .reasoning = "medium",
+                         .max_tokens = 128,
+                         .chunk = 128,
+                         .sampling = sampler_defaults()};
+    option table[MAX_OPTIONS];
+    size_t count = describe(out, table);
+    TRY(options_parse(table, count, argc, argv, NULL, err));
+    if (out->help) return GPTOSS_OK;
+    out->sampling.top_k = (uint32_t)out->top_k;
+    TRY(parse_biases(out, err));
+    return check(out, err);
+}
+
+void run_options_free(run_options *o) {
+    free(o->stop.items);
+    free(o->logit_bias_texts.items);
+    free(o->biases);
+}
+
+void run_options_print_help(void) {
+    run_options o;
+    option table[MAX_OPTIONS];
+    puts("gptoss-dist run --gguf FILE --prompt TEXT [flags]: answers a prompt, streaming the answer to standard output.\n"
+         "Start it with mpirun -np N to share the model's layers between N ranks.\n");
+    options_print_help(table, describe(&o, table));
+}

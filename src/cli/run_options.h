@@ -1,0 +1,38 @@
+/* run_options.h: what the command line of `run` asks for. */
+#ifndef CLI_RUN_OPTIONS_H
+#define CLI_RUN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/options.h"
+#include "engine/sampler.h"
+
+typedef struct run_options {
+    const char *gguf;
+    const char *prompt, *prompt_file, *tokens; /* where the prompt comes from; exactly one is given */
+    const char *system;                        /* developer instructions */
+    const char *reasoning;                     /* low, medium or high */
+    const char *date;                          /* YYYY-MM-DD; NULL: today */
+    bool no_harmony, show_analysis, json, truncate_prompt;
+    bool telemetry;
+    uint64_t top_logprobs;
+    uint64_t max_tokens, max_kv; /* max_kv 0: what the model was made for */
+    uint64_t chunk, threads, layers;
+    bool moe_fallback;
+    const char *dump_logits;
+    option_texts stop;
+    option_texts logit_bias_texts; /* TOKEN=BIAS each */
+    logit_bias *biases;            /* owned, parsed from them */
+    sampler_settings sampling;
+    uint64_t top_k;
+    bool help;
+} run_options;
+
+/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
+gptoss_status run_options_parse(int argc, char **argv, const char *environment_gguf, run_options *out,
+                                gptoss_error *err);
+void run_options_free(run_options *o);
+void run_options_print_help(void);
+
+#endif
