@@ -61,8 +61,8 @@ gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss
     int is_stdin = strcmp(path, "-") == 0;
     FILE *f = is_stdin ? stdin : fopen(path, "rb");
     if (!f) return error_set_errno(err, GPTOSS_BAD_INPUT, errno, "cannot open %s", path);
-    size_t total = 0;
-    gptoss_status status = GPTOSS_OK;
+    size_t before = b->size, total = 0;
+    gptoss_status status = buffer_append(b, "", 0, err); /* so that an empty file gives an empty text, not none */
     char block[16384];
     size_t got;
     while (status == GPTOSS_OK && (got = fread(block, 1, sizeof block, f)) > 0) {
@@ -73,7 +73,12 @@ gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss
         else
             status = buffer_append(b, block, got, err);
     }
-    if (status == GPTOSS_OK && ferror(f)) status = error_set_errno(err, GPTOSS_IO, errno, "cannot read %s", path);
+    if (status == GPTOSS_OK && ferror(f))
+        status = error_set_errno(err, errno == EISDIR ? GPTOSS_BAD_INPUT : GPTOSS_IO, errno, "cannot read %s", path);
     if (!is_stdin) fclose(f);
+    if (status != GPTOSS_OK && b->data) {
+        b->size = before;
+        b->data[before] = '\0';
+    }
     return status;
 }

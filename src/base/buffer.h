@@ -21,7 +21,8 @@ gptoss_status buffer_append_text(buffer *b, const char *text, gptoss_error *err)
 gptoss_status buffer_printf(buffer *b, gptoss_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Appends all that `path` ("-" is standard input) holds; more than `limit` bytes is GPTOSS_BAD_INPUT. */
+/* Appends all that `path` ("-" is standard input) holds; more than `limit` bytes is GPTOSS_BAD_INPUT. On failure b holds
+ * what it held before. */
 gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss_error *err);
 
 #endif

@@ -5,8 +5,9 @@
 #include <gptoss.h>
 
 /* Writes a formatted description into *err (err may be NULL) and returns `status`, so that a failing function can end
- * with `return error_set(err, GPTOSS_BAD_INPUT, "...", ...)`. Control characters in the result are replaced by '?', as
- * the text may quote hostile files. Longer text is cut at the end of a whole UTF-8 character. */
+ * with `return error_set(err, GPTOSS_BAD_INPUT, "...", ...)`. Control characters and bytes that are no UTF-8 become '?',
+ * as the text may quote hostile files. Longer text is cut at the end of a whole character. The arguments must not point
+ * into *err. */
 gptoss_status error_set(gptoss_error *err, gptoss_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
