@@ -119,10 +119,10 @@ install_missing() { # yes | no: whether it may install
 
 cores() { nproc 2>/dev/null || echo 2; }
 
-build_release() {
+build_release() { # TARGET
     cd "$project" || exit 1
     quietly "configuring" cmake --preset release
-    quietly "building" cmake --build --preset release --parallel "$(cores)"
+    quietly "building" cmake --build --preset release --parallel "$(cores)" --target "$1"
 }
 
 # Lets ranks start wherever this is: as root in a container, with fewer cores than ranks, without ptrace between them.
@@ -131,11 +131,11 @@ allow_mpi_anywhere() {
     export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 }
 
-# From nothing to a built tree. "$1" says whether packages may be installed (yes or no).
-set_up() {
+# From nothing to a built target of the release preset.
+set_up() { # TARGET, yes | no: whether packages may be installed
     mkdir -p "$project/build"
     : >"$log"
-    install_missing "$1"
-    build_release
+    install_missing "$2"
+    build_release "$1"
     allow_mpi_anywhere
 }
