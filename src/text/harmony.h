@@ -36,12 +36,17 @@ typedef struct harmony {
 /* GPTOSS_BAD_INPUT names the special token that the vocabulary lacks. `t` must outlive *out. */
 gptoss_status harmony_open(const tokenizer *t, harmony *out, gptoss_error *err);
 
+const char *harmony_special_name(harmony_special special); /* "<|start|>", ... */
+
 typedef enum harmony_channel { HARMONY_ANALYSIS, HARMONY_COMMENTARY, HARMONY_FINAL } harmony_channel;
+
+const char *harmony_channel_name(harmony_channel channel); /* "analysis", "commentary", "final" */
 
 /* ---- Prompts ---- */
 
 typedef enum harmony_effort { HARMONY_LOW, HARMONY_MEDIUM, HARMONY_HIGH } harmony_effort;
 
+const char *harmony_effort_name(harmony_effort effort);
 bool harmony_effort_by_name(const char *name, harmony_effort *out); /* "low", "medium" or "high"; else false */
 
 typedef enum harmony_role { HARMONY_USER, HARMONY_ASSISTANT, HARMONY_TOOL } harmony_role;
