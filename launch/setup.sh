@@ -129,6 +129,7 @@ build_release() { # TARGET
 allow_mpi_anywhere() {
     if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
     export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+    export OMPI_MCA_orte_execute_quiet=1 # a rank that fails has said why; mpirun need not add ten lines
 }
 
 # From nothing to a built target of the release preset.
