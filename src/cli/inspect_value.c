@@ -59,7 +59,6 @@ static void print_real(const inspect_style *style, double v, bool is_single) {
 }
 
 static void put_json_character(FILE *out, uint32_t code, const char *bytes, size_t size) {
-    if (code == '"' || code == '\\') fputc('\\', out);
     if (code == '\n')
         fputs("\\n", out);
     else if (code == QUOTE_REPLACEMENT)
@@ -81,6 +80,7 @@ void inspect_print_string(const inspect_style *style, gguf_text text) {
         uint32_t code;
         size_t size = quote_decode(text.bytes + at, text.size - at, &code);
         char safe[QUOTE_CHARACTER];
+        if (code == '"' || code == '\\') fputc('\\', style->out);
         if (style->json)
             put_json_character(style->out, code, text.bytes + at, size);
         else

@@ -71,6 +71,7 @@ gptoss_status reader_u64(reader *r, const char *what, uint64_t *out, gptoss_erro
 gptoss_status reader_check_count(const reader *r, uint64_t count, uint64_t each, const char *what, gptoss_error *err) {
     uint64_t left = r->limit - r->at;
     if (count <= left / each) return GPTOSS_OK;
-    return error_set(err, GPTOSS_BAD_INPUT, "byte %zu: %llu %s cannot fit into the %llu bytes that follow", r->at,
+    return error_set(err, GPTOSS_BAD_INPUT,
+                     "byte %zu: %llu %s cannot fit into the %llu bytes that follow; is the file complete?", r->at,
                      (unsigned long long)count, what, (unsigned long long)left);
 }

@@ -227,8 +227,8 @@ static void texts_are_safe_to_show(void **state) {
     char *text = printed(open_file(path), false, brief);
     assert_null(strstr(text, longer));
     assert_non_null(strstr(text, "xxx...\"\n"));
-    assert_non_null(
-        strstr(text, "  k" BAD "[2J" BAD "     string  \"a\"b\\c\\n\\t" BAD BAD BAD "( \xE2\x82\xAC" BAD " end\"\n"));
+    assert_non_null(strstr(text, "  k" BAD "[2J" BAD "     string  \"a\\\"b\\\\c\\n\\t" BAD BAD BAD "( \xE2\x82\xAC" BAD
+                                 " end\"\n"));
     free(text);
 }
 

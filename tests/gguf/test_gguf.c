@@ -260,6 +260,71 @@ static void tensors_lie_where_alignment_puts_them(void **state) {
         }
 }
 
+static void names_have_a_length(void **state) {
+    (void)state;
+    enum { LONGEST = 65535 };
+    for (size_t length = 0; length <= LONGEST + 1; length += length == 0 || length == LONGEST ? 1 : LONGEST - 1) {
+        char *name = malloc(length + 1);
+        assert_non_null(name);
+        memset(name, 'n', length);
+        name[length] = '\0';
+        for (int is_tensor = 0; is_tensor < 2; is_tensor++) {
+            craft c = {0};
+            craft_head(&c, 3, is_tensor, !is_tensor);
+            if (is_tensor)
+                craft_tensor(&c, name, TYPE_I8, 0, 1, (uint64_t[]){1});
+            else
+                craft_key_u32(&c, name, 1);
+            craft_align(&c, 32), craft_data(&c, 1);
+            if (length > 0 && length <= LONGEST) {
+                gguf_file *file = save_and_open(&c);
+                assert_int_equal(gguf_find_tensor(file, name) != NULL, is_tensor);
+                assert_int_equal(gguf_find_value(file, name) != NULL, !is_tensor);
+                gguf_close(file);
+            } else {
+                save_and_assert_refused(&c, "1 to 65535");
+            }
+        }
+        free(name);
+    }
+}
+
+static void a_tensor_has_dimensions(void **state) {
+    (void)state;
+    craft c = {0};
+    craft_head(&c, 3, 1, 0);
+    craft_tensor(&c, "scalar", TYPE_I8, 0, 0, NULL);
+    craft_align(&c, 32), craft_data(&c, 1);
+    save_and_assert_refused(&c, "0 dimensions");
+}
+
+/* Not only refused in the end, but before anything is done by them. */
+static void impossible_counts_are_told(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t tensors, values, elements;
+        gguf_kind element;
+        const char *hint;
+    } cases[] = {
+        {(1 << 20) + 1, 1, 0, GGUF_U8, "1048577 tensors; no more than 1048576"},
+        {0, (1 << 20) + 1, 0, GGUF_U8, "1048577 metadata keys; no more than 1048576"},
+        {40, 1, 0, GGUF_U8, "40 tensors cannot fit"},
+        {0, 120, 0, GGUF_U8, "120 metadata keys cannot fit"},
+        {0, 1, 1201, GGUF_U8, "1201 array elements cannot fit"},
+        {0, 1, 601, GGUF_I16, "601 array elements cannot fit"},
+        {0, 1, 151, GGUF_STRING, "151 array elements cannot fit"},
+        {0, 1, 101, GGUF_ARRAY, "101 array elements cannot fit"},
+        {0, 1, UINT64_MAX, GGUF_F64, "18446744073709551615 array elements cannot fit"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        craft c = {0};
+        craft_head(&c, 3, cases[i].tensors, cases[i].values);
+        craft_key(&c, "list", GGUF_ARRAY), craft_array(&c, cases[i].element, cases[i].elements);
+        craft_data(&c, 1200);
+        save_and_assert_refused(&c, cases[i].hint);
+    }
+}
+
 static void a_tensor_of_an_unknown_type_is_kept(void **state) {
     (void)state;
     craft c = {0};
@@ -274,6 +339,12 @@ static void a_tensor_of_an_unknown_type_is_kept(void **state) {
     assert_int_equal(t->bytes, 0);
     assert_int_equal(gguf_find_tensor(file, "old")->bytes, 4);
     gguf_close(file);
+
+    craft_head(&c, 3, 2, 0); /* its size is a secret, but not that it has one */
+    craft_tensor(&c, "new", 1000, 0, 1, (uint64_t[]){7});
+    craft_tensor(&c, "newer", 1001, 0, 1, (uint64_t[]){7});
+    craft_align(&c, 32), craft_data(&c, 36);
+    save_and_assert_refused(&c, "overlaps");
 }
 
 static void a_header_alone_is_a_file(void **state) {
@@ -435,6 +506,9 @@ int main(void) {
         cmocka_unit_test(arrays_are_walked_to_their_end),
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(tensors_lie_where_alignment_puts_them),
+        cmocka_unit_test(names_have_a_length),
+        cmocka_unit_test(a_tensor_has_dimensions),
+        cmocka_unit_test(impossible_counts_are_told),
         cmocka_unit_test(a_tensor_of_an_unknown_type_is_kept),
         cmocka_unit_test(a_header_alone_is_a_file),
         cmocka_unit_test(long_headers_are_read_whole),

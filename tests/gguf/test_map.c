@@ -139,6 +139,21 @@ static void ranges_that_share_or_adjoin_pages_become_one(void **state) {
     check((gguf_range[]){{0, 5 * page, page}, {1, 6 * page, page}}, 2, 2); /* of different parts */
 }
 
+static void a_look_may_span_ranges_that_touch(void **state) {
+    (void)state;
+    gguf_file *file;
+    gguf_map *map;
+    assert_ok(gguf_open(paths[0], &file, err));
+    const gguf_range ranges[] = {{0, 4 * page, page}, {0, 3 * page, page}, {0, 5 * page + 1, 10}};
+    assert_ok(gguf_map_open(file, ranges, 3, &map, err));
+    gguf_close(file);
+    assert_non_null(gguf_map_at(map, 0, 3 * page, 2 * page));
+    assert_null(gguf_map_at(map, 0, 3 * page, 2 * page + 1)); /* a byte that was not asked for, though it is mapped */
+    assert_null(gguf_map_at(map, 0, 5 * page, 1));
+    assert_non_null(gguf_map_at(map, 0, 5 * page + 1, 10));
+    gguf_map_close(map);
+}
+
 static void order_and_empty_ranges_do_not_matter(void **state) {
     (void)state;
     check((gguf_range[]){{1, 40 * page, 9}, {0, 20 * page, 9}, {1, 2 * page, 0}, {0, 2 * page, 9}, {1, 4 * page, 9}}, 5,
@@ -211,6 +226,14 @@ static void a_file_replaced_since_it_was_opened_is_refused(void **state) {
     assert_int_equal(gguf_map_open(file, ranges, 2, &map, &fault), GPTOSS_BAD_INPUT);
     assert_non_null(strstr(fault.text, paths[1]));
     assert_int_equal(mapped_pages(paths[0], (int[PAGES + 2]){0}), 0); /* undone */
+    save_part(1);
+    char other[300]; /* the same bytes, but another file */
+    snprintf(other, sizeof other, "%s.other", paths[0]);
+    assert_int_equal(rename(paths[0], other), 0);
+    save_part(0);
+    assert_int_equal(gguf_map_open(file, ranges, 1, &map, &fault), GPTOSS_BAD_INPUT);
+    assert_non_null(strstr(fault.text, paths[0]));
+    assert_int_equal(rename(other, paths[0]), 0);
     assert_int_equal(remove(paths[1]), 0);
     assert_int_equal(gguf_map_open(file, ranges, 2, &map, &fault), GPTOSS_BAD_INPUT);
     assert_non_null(strstr(fault.text, paths[1]));
@@ -245,6 +268,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_pages_of_a_range_are_mapped),
         cmocka_unit_test(ranges_that_share_or_adjoin_pages_become_one),
+        cmocka_unit_test(a_look_may_span_ranges_that_touch),
         cmocka_unit_test(order_and_empty_ranges_do_not_matter),
         cmocka_unit_test(the_last_bytes_of_a_file_can_be_mapped),
         cmocka_unit_test(many_random_ranges_are_mapped_exactly),
