@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <mpi.h>
+
 #include "base/cancel.h"
 #include "cli/commands.h"
 
@@ -19,7 +21,6 @@ typedef struct command {
 static const command commands[] = {
     {"run", run_command, true, "answer one prompt (the default when --prompt is given)"},
     {"inspect", inspect_command, false, "print the metadata and tensors of a GGUF file"},
-    {"tokenize", tokenize_command, false, "turn text into token ids, or back"},
     {"synth", synth_command, false, "write a model with random weights, for tests and for sizing a cluster"},
 };
 
@@ -86,9 +87,18 @@ int command_fail(const gptoss_error *err) {
     return err->status == GPTOSS_MISUSE || err->status == GPTOSS_BAD_INPUT ? 2 : 1;
 }
 
+/* A command that left MPI running has failed in a way that the other ranks cannot know of. */
+static void abort_other_ranks(int status) {
+    int running = 0, ended = 0;
+    MPI_Initialized(&running);
+    MPI_Finalized(&ended);
+    if (running && !ended) MPI_Abort(MPI_COMM_WORLD, status);
+}
+
 int main(int argc, char **argv) {
     install_signal_handlers();
     int status = dispatch(argc, argv);
     if (fflush(stdout) != 0 && status == 0) status = 1; /* a full disk, or a reader that went away */
+    if (!cancel_requested()) abort_other_ranks(status);
     return status;
 }

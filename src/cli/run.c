@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/run_answer.h"
@@ -106,6 +107,13 @@ static gptoss_status run(const run_options *o, cluster *c, gptoss_error *err) {
     return status;
 }
 
+/* Ending MPI in good order means waiting for every rank. When one was lost that would be for ever, and main ends all of
+ * them; when a signal ended the work, the launcher is already taking the ranks down and answers no more. */
+static void leave_cluster(cluster *c, gptoss_status status) {
+    bool lost = status == GPTOSS_PEER || status == GPTOSS_INTERNAL;
+    if (!lost && !cancel_requested()) cluster_close(c);
+}
+
 int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
@@ -121,7 +129,6 @@ int run_command(int argc, char **argv) {
     }
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
-    /* When a rank is lost the others may wait for ever: main ends all of them. */
-    if (status != GPTOSS_PEER && status != GPTOSS_INTERNAL) cluster_close(&c);
+    leave_cluster(&c, status);
     return code;
 }

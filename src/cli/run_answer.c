@@ -39,6 +39,11 @@ static void add_text(cJSON *object, const char *name, const char *text, size_t s
     buffer_free(&whole);
 }
 
+/* Six decimals: more would be noise of float32. */
+static void add_rounded(cJSON *object, const char *name, double value) {
+    cJSON_AddNumberToObject(object, name, isfinite(value) ? round(value * 1e6) / 1e6 : value);
+}
+
 static void add_token_text(cJSON *object, const answer *a, uint32_t token) {
     size_t size;
     const char *bytes = tokenizer_bytes(a->tokenizer, token, &size);
@@ -89,15 +94,15 @@ static gptoss_status print_token_json(const answer *a, uint32_t step, uint32_t t
     cJSON_AddNumberToObject(object, "step", step);
     cJSON_AddNumberToObject(object, "token", token);
     add_token_text(object, a, token);
-    cJSON_AddNumberToObject(object, "logprob", (double)a->report.logprob);
-    cJSON_AddNumberToObject(object, "entropy", a->report.entropy);
+    add_rounded(object, "logprob", (double)a->report.logprob);
+    add_rounded(object, "entropy", a->report.entropy);
     if (a->options->top_logprobs) {
         cJSON *top = cJSON_AddArrayToObject(object, "top_logprobs");
         for (uint32_t i = 0; i < a->report.n_top; i++) {
             cJSON *candidate = cJSON_CreateObject();
             cJSON_AddNumberToObject(candidate, "token", a->report.top[i].token);
             add_token_text(candidate, a, a->report.top[i].token);
-            cJSON_AddNumberToObject(candidate, "logprob", (double)a->report.top[i].logprob);
+            add_rounded(candidate, "logprob", (double)a->report.top[i].logprob);
             cJSON_AddItemToArray(top, candidate);
         }
     }
@@ -277,9 +282,9 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
     cJSON_AddItemToObject(object, "tool_calls", calls);
     cJSON_AddNumberToObject(object, "prompt_tokens", a->n_prompt);
     cJSON_AddNumberToObject(object, "completion_tokens", result->generated);
-    cJSON_AddNumberToObject(object, "first_token_s", f.to_first_token);
-    cJSON_AddNumberToObject(object, "prompt_tps", f.prompt_rate);
-    cJSON_AddNumberToObject(object, "gen_tps", f.generation_rate);
+    add_rounded(object, "first_token_s", f.to_first_token);
+    add_rounded(object, "prompt_tps", f.prompt_rate);
+    add_rounded(object, "gen_tps", f.generation_rate);
     cJSON_AddItemToObject(object, "ranks", describe_ranks(a->engine));
     return print_json(object, err);
 }

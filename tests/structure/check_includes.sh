@@ -12,7 +12,7 @@ kernels: base gguf/types.h
 model: base gguf kernels
 plan: base model
 cluster: base model plan
-engine: base model cluster
+engine: base model plan cluster
 text: base gguf
 serve: base engine text
 cli: base gguf kernels model plan cluster engine text serve

@@ -1,0 +1,36 @@
+/* process.h: runs the built program as a user would, under mpirun or without, and keeps what it printed. */
+#ifndef TESTS_PROCESS_H
+#define TESTS_PROCESS_H
+
+#include <sys/types.h>
+
+#include "base/buffer.h"
+
+typedef struct process_result {
+    int exit_status; /* 128 + n when ended by signal n; -1 when it had to be killed after the time limit */
+    buffer out, err;
+    double seconds;
+} process_result;
+
+/* ranks 0: started directly; otherwise under mpirun -np ranks. `arguments` follow the program's name, NULL-terminated.
+ * `input` (NULL: none) is its standard input. A test fails when the process cannot be started. */
+process_result process_run(int ranks, const char *const *arguments, const char *input);
+
+/* The same for a whole command line of one's own. */
+process_result process_run_command(const char *const *command, const char *input);
+
+/* Starts without waiting; process_wait ends the wait after `limit` seconds by killing. */
+typedef struct process {
+    pid_t pid;
+    int out, err; /* read ends */
+    double started;
+} process;
+process process_start(const char *const *command, const char *input);
+process_result process_wait(process *p, double limit);
+
+/* argv for `ranks` and the arguments; owned, free() it (the texts are borrowed or static). */
+const char **process_command(int ranks, const char *const *arguments);
+
+void process_free(process_result *r);
+
+#endif
