@@ -63,13 +63,19 @@ static gptoss_status load_weights(engine *e, gptoss_error *err) {
     return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "stopped while reading the weights") : GPTOSS_OK;
 }
 
+/* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was given. */
+static gptoss_status choose_cores(const engine *e, int *cores, gptoss_error *err) {
+    if (!e->cluster.has_mpi) return topology_count_cores(cores, err);
+    return topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, cores, err);
+}
+
 static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
     slice what;
     int cores;
     TRY(deal_layers(e, &what, err));
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
     TRY(load_weights(e, err));
-    TRY(topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, &cores, err));
+    TRY(choose_cores(e, &cores, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
     TRY(stage_open(&e->hp, e->weights, e->team, positions, e->config.chunk, &e->stage, err));
     pipeline_limits limits = {.chunk = e->config.chunk, .logits_rows = e->config.logits_rows};
