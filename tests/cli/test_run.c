@@ -169,6 +169,26 @@ static void ranks_with_different_files_refuse_to_work(void **state) {
     process_free(&r);
 }
 
+/* A file cut anywhere: every rank ends, one of them says why. */
+static void a_truncated_file_ends_every_rank(void **state) {
+    (void)state;
+    buffer whole = {0};
+    char *path = scratch_path("cut.gguf");
+    assert_ok(buffer_read_file(&whole, MODEL, 1 << 24, err));
+    for (size_t part = 0; part < 4; part++) {
+        FILE *f = fopen(path, "wb");
+        fwrite(whole.data, 1, whole.size * part / 4, f);
+        fclose(f);
+        process_result r = process_run(3, ARGUMENTS("--gguf", path, "--prompt", "x"), NULL);
+        assert_int_equal(r.exit_status, 2);
+        char *line = strstr(r.err.data, "gptoss-dist: ");
+        if (!line || !strstr(line, path) || strstr(line + 1, "gptoss-dist: ")) fail_msg("part %zu: %s", part, r.err.data);
+        process_free(&r);
+    }
+    unlink(path);
+    buffer_free(&whole);
+}
+
 static void a_stop_string_ends_the_answer_before_it(void **state) {
     (void)state;
     process_result whole = process_run(0, ARGUMENTS("--gguf", MODEL, "--prompt", "Stop?", "--no-harmony"), NULL);
@@ -278,6 +298,7 @@ int main(void) {
         cmocka_unit_test(seeds_change_the_answer_and_repeat_it),
         cmocka_unit_test(misuse_is_refused_in_one_line),
         cmocka_unit_test(ranks_with_different_files_refuse_to_work),
+        cmocka_unit_test(a_truncated_file_ends_every_rank),
         cmocka_unit_test(a_stop_string_ends_the_answer_before_it),
         cmocka_unit_test(json_is_one_object_a_token_and_a_summary),
         cmocka_unit_test(prompts_come_from_files_and_standard_input),
