@@ -29,9 +29,15 @@ const synth_shape *synth_find_shape(const char *name) {
 
 /* --- what is to be written --- */
 
+/* What kind of random weights; few, as most tensors are like those of other layers. */
+typedef struct recipe {
+    double center, deviation;
+    random_blocks blocks;
+} recipe;
+
 typedef struct planned_tensor {
     uint64_t seed;
-    random_blocks *blocks;
+    const random_blocks *blocks; /* in one of the plan's recipes */
     uint64_t bytes;
     size_t piece_bytes; /* what is made and written at a time */
     uint64_t pieces;
@@ -42,10 +48,12 @@ typedef struct plan {
     gguf_writer *writer;
     planned_tensor *tensors;
     size_t count;
+    recipe *recipes[32];
+    size_t recipe_count;
 } plan;
 
 static void plan_free(plan *p) {
-    for (size_t i = 0; i < p->count; i++) free(p->tensors[i].blocks);
+    for (size_t i = 0; i < p->recipe_count; i++) free(p->recipes[i]);
     free(p->tensors);
     gguf_write_free(p->writer);
 }
@@ -67,6 +75,26 @@ static uint64_t hash_text(const char *text) { /* FNV-1a */
     return hash;
 }
 
+static gptoss_status find_recipe(plan *p, gguf_type type, double center, double deviation, const random_blocks **out,
+                                 gptoss_error *err) {
+    for (size_t i = 0; i < p->recipe_count; i++) {
+        const recipe *r = p->recipes[i];
+        if (r->blocks.type != type || r->center != center || r->deviation != deviation) continue;
+        *out = &r->blocks;
+        return GPTOSS_OK;
+    }
+    if (p->recipe_count == sizeof p->recipes / sizeof p->recipes[0])
+        return error_set(err, GPTOSS_INTERNAL, "too many kinds of random weights");
+    recipe *r;
+    TRY(mem_array(1, sizeof *r, "random weights", &r, err));
+    r->center = center;
+    r->deviation = deviation;
+    random_blocks_init(&r->blocks, type, center, deviation);
+    p->recipes[p->recipe_count++] = r;
+    *out = &r->blocks;
+    return GPTOSS_OK;
+}
+
 /* Declares a tensor of random weights. A tensor's bytes follow from its name and the seed alone, so that models that
  * differ in their number of layers agree in those that they have in common. */
 static gptoss_status add_tensor(plan *p, const char *name, gguf_type type, double center, double deviation,
@@ -79,9 +107,8 @@ static gptoss_status add_tensor(plan *p, const char *name, gguf_type type, doubl
                         .bytes = gguf_write_tensor_bytes(p->writer, p->count),
                         .piece_bytes = piece_about / block_bytes * block_bytes};
     t.pieces = (t.bytes + t.piece_bytes - 1) / t.piece_bytes;
+    TRY(find_recipe(p, type, center, deviation, &t.blocks, err));
     TRY(mem_resize(&p->tensors, p->count + 1, sizeof *p->tensors, "list of tensors", err));
-    TRY(mem_array(1, sizeof *t.blocks, "random blocks", &t.blocks, err));
-    random_blocks_init(t.blocks, type, center, deviation);
     p->tensors[p->count++] = t;
     return GPTOSS_OK;
 }

@@ -206,9 +206,6 @@ gptoss_status gguf_write_tensor(gguf_writer *w, const char *name, uint32_t n_dim
     if (length < 1 || length > LONGEST_TENSOR_NAME)
         return error_set(err, GPTOSS_MISUSE, "tensor name \"%.100s\": 1 to %d bytes are allowed", name,
                          LONGEST_TENSOR_NAME);
-    for (size_t i = 0; i < w->tensor_count; i++)
-        if (strcmp(w->tensors[i].name, name) == 0)
-            return error_set(err, GPTOSS_MISUSE, "tensor %s is there twice", name);
     if (n_dims < 1 || n_dims > 4)
         return error_set(err, GPTOSS_MISUSE, "tensor %s: %u dimensions; 1 to 4 are allowed", name, n_dims);
 
@@ -411,6 +408,23 @@ static gptoss_status begin_parts(gguf_writer *w, const char *path, bool replace,
     return status;
 }
 
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static gptoss_status check_names_differ(const gguf_writer *w, gptoss_error *err) {
+    const char **names;
+    TRY(mem_array(w->tensor_count, sizeof *names, "tensor names", &names, err));
+    for (size_t i = 0; i < w->tensor_count; i++) names[i] = w->tensors[i].name;
+    qsort(names, w->tensor_count, sizeof *names, compare_names);
+    gptoss_status status = GPTOSS_OK;
+    for (size_t i = 1; status == GPTOSS_OK && i < w->tensor_count; i++)
+        if (strcmp(names[i - 1], names[i]) == 0)
+            status = error_set(err, GPTOSS_MISUSE, "tensor %s is there twice", names[i]);
+    free(names);
+    return status;
+}
+
 gptoss_status gguf_write_open(gguf_writer *w, const char *path, gguf_write_options options, gptoss_error *err) {
     if (w->part_count) return error_set(err, GPTOSS_INTERNAL, "%s: the writer is open already", path);
     uint64_t alignment = options.alignment ? options.alignment : DEFAULT_ALIGNMENT;
@@ -418,6 +432,7 @@ gptoss_status gguf_write_open(gguf_writer *w, const char *path, gguf_write_optio
         return error_set(err, GPTOSS_MISUSE, "an alignment of %llu is not a power of two from 8 to 1048576",
                          (unsigned long long)alignment);
     if (w->tensor_count > INT32_MAX) return error_set(err, GPTOSS_MISUSE, "%zu tensors are too many", w->tensor_count);
+    TRY(check_names_differ(w, err));
     w->alignment = alignment;
     out_part *parts;
     TRY(mem_array(w->tensor_count ? w->tensor_count : 1, sizeof *parts, "list of parts", &parts, err));

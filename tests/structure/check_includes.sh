@@ -18,17 +18,17 @@ serve: base engine text
 cli: base gguf kernels model plan cluster engine text serve
 '
 
-# Files that may name a thing, as a pattern on the path.
+# Headers and functions that belong to some files alone: a pattern on the path.
 only_there='
-#include <mpi.h>         | ^src/(cluster/|cli/main\.c)
-#include <microhttpd.h>  | ^src/serve/
-secure_getenv(           | ^src/cli/
-getenv(                  | ^src/cli/
-exit(                    | ^src/cli/main\.c
-_exit(                   | ^src/cli/main\.c
-quick_exit(              | ^src/cli/main\.c
-abort(                   | ^src/cli/main\.c
-MPI_Abort(               | ^src/cli/main\.c
+mpi.h          ^src/(cluster/|cli/main\.c)
+microhttpd.h   ^src/serve/
+secure_getenv  ^src/cli/
+getenv         ^src/cli/
+exit           ^src/cli/main\.c
+_exit          ^src/cli/main\.c
+quick_exit     ^src/cli/main\.c
+abort          ^src/cli/main\.c
+MPI_Abort      ^src/cli/main\.c
 '
 
 faults=0
@@ -76,16 +76,13 @@ check_folder_includes() { # FILE TEXT
 
 check_reserved_names() { # FILE TEXT
     local file=$1 text=$2 name where pattern hit
-    while IFS='|' read -r name where; do
-        name=${name%"${name##*[! ]}"}
-        where=${where# }
-        [ -n "$name" ] || continue
-        [[ $file =~ $where ]] && continue
+    while read -r name where; do
+        if [ -z "$name" ] || [[ $text != *"$name"* || $file =~ $where ]]; then continue; fi
         case $name in
-        '#include <'*) pattern="^ *# *include *[<\"]${name#*<}" && pattern=${pattern%>}'[>"]' ;;
-        *) pattern="(^|[^A-Za-z0-9_])${name%(} *\\(" ;;
+        *.h) pattern="^ *# *include *[<\"]${name/./\\.}[>\"]" ;;
+        *) pattern="(^|[^A-Za-z0-9_])$name *\\(" ;;
         esac
-        while IFS= read -r hit; do fault "$file:${hit%%:*}: ${name%(} belongs to ${where#^} alone"; done < <(
+        while IFS= read -r hit; do fault "$file:${hit%%:*}: $name belongs to ${where#^} alone"; done < <(
             grep -nE "$pattern" <<<"$text" || true)
     done <<<"$only_there"
 }
