@@ -1,0 +1,156 @@
+/* Messages between ranks: contents, sizes, order; and what waiting for them costs. */
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cluster/cluster.h"
+#include "cluster/link.h"
+#include "support.h"
+
+static cluster world;
+
+static int neighbour(int distance) { return (world.rank + world.size + distance) % world.size; }
+
+static void pause_for(double seconds) {
+    time_t whole = (time_t)seconds;
+    nanosleep(&(struct timespec){whole, (long)((seconds - (double)whole) * 1e9)}, NULL);
+}
+
+static uint8_t *message_of(int rank, size_t size) {
+    uint8_t *message = malloc(size + 1);
+    for (size_t i = 0; i < size; i++) message[i] = (uint8_t)((i * 7 + (size_t)rank * 101) % 253);
+    return message;
+}
+
+/* Each rank to the next one, in a ring; the room to receive is larger than the message. */
+static void messages_of_every_size_arrive(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 1, 63, 64, 4095, 4096, 4097, 65536, 8 << 20};
+    enum { SPARE = 10 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *mine = message_of(world.rank, sizes[i]), *want = message_of(neighbour(-1), sizes[i]);
+        uint8_t *got = malloc(sizes[i] + SPARE);
+        memset(got, 255, sizes[i] + SPARE);
+        MPI_Request sent, received;
+        link_receive(got, sizes[i] + SPARE, neighbour(-1), 5, &received);
+        link_send(mine, sizes[i], neighbour(1), 5, &sent);
+        assert_int_equal(link_wait(&received), sizes[i]);
+        link_wait(&sent);
+        assert_memory_equal(got, want, sizes[i]);
+        for (size_t spare = 0; spare < SPARE; spare++) assert_int_equal(got[sizes[i] + spare], 255);
+        assert_true(sent == MPI_REQUEST_NULL && received == MPI_REQUEST_NULL);
+        assert_int_equal(link_wait(&received), 0); /* complete already */
+        free(mine);
+        free(want);
+        free(got);
+    }
+}
+
+static void nothing_to_wait_for_is_complete(void **state) {
+    (void)state;
+    MPI_Request none = MPI_REQUEST_NULL;
+    assert_int_equal(link_wait(&none), 0);
+}
+
+/* Many under way at once: those of one tag keep their order, tags do not mix. */
+static void messages_keep_their_order(void **state) {
+    (void)state;
+    enum { COUNT = 50 };
+    uint32_t out[2][COUNT], in[2][COUNT];
+    MPI_Request sent[2][COUNT], received[2][COUNT];
+    for (uint32_t i = 0; i < COUNT; i++)
+        for (int tag = 0; tag < 2; tag++)
+            link_receive(&in[tag][i], sizeof in[tag][i], neighbour(-1), 10 + tag, &received[tag][i]);
+    for (int tag = 1; tag >= 0; tag--) {
+        for (uint32_t i = 0; i < COUNT; i++) {
+            out[tag][i] = (uint32_t)(1000 * tag) + i;
+            link_send(&out[tag][i], sizeof out[tag][i], neighbour(1), 10 + tag, &sent[tag][i]);
+        }
+    }
+    for (uint32_t i = 0; i < COUNT; i++) {
+        for (int tag = 0; tag < 2; tag++) {
+            assert_int_equal(link_wait(&received[tag][i]), sizeof in[tag][i]);
+            assert_int_equal(in[tag][i], 1000 * tag + (int)i);
+            link_wait(&sent[tag][i]);
+        }
+    }
+}
+
+/* A rank sends only after its neighbour has waited for a while: the waiting must end all the same. */
+static void long_waits_end(void **state) {
+    (void)state;
+    static const double waits[] = {0, 20e-6, 1e-3, 0.05};
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        for (int sender = 0; sender < world.size; sender++) {
+            uint32_t value = 0, token = (uint32_t)(100 + i);
+            MPI_Request request;
+            if (world.rank == sender) {
+                pause_for(waits[i]);
+                for (int to = 0; to < world.size; to++) {
+                    if (to == sender) continue;
+                    link_send(&token, sizeof token, to, 20, &request);
+                    link_wait(&request);
+                }
+            } else {
+                link_receive(&value, sizeof value, sender, 20, &request);
+                assert_int_equal(link_wait(&request), sizeof value);
+                assert_int_equal(value, token);
+            }
+        }
+    }
+}
+
+static double cpu_seconds(void) {
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+}
+
+/* Printed, not asserted: a busy machine would fail the test for no fault of ours. All ranks share one clock. */
+static void print_what_waiting_costs(void **state) {
+    (void)state;
+    static const struct {
+        double wait;
+        int times;
+    } rounds[] = {{0.0001, 200}, {0.001, 100}, {0.01, 50}, {1, 1}};
+    if (world.size != 2) return;
+    for (size_t i = 0; i < sizeof rounds / sizeof *rounds; i++) {
+        double late = 0, latest = 0, cpu = cpu_seconds(), start = clock_seconds();
+        for (int n = 0; n < rounds[i].times; n++) {
+            double sent_at = 0;
+            MPI_Request request;
+            MPI_Barrier(MPI_COMM_WORLD);
+            if (world.rank == 0) {
+                pause_for(rounds[i].wait);
+                sent_at = clock_seconds();
+                link_send(&sent_at, sizeof sent_at, 1, 30, &request);
+                link_wait(&request);
+            } else {
+                link_receive(&sent_at, sizeof sent_at, 0, 30, &request);
+                link_wait(&request);
+                double delay = clock_seconds() - sent_at;
+                late += delay / rounds[i].times;
+                if (delay > latest) latest = delay;
+            }
+        }
+        if (world.rank == 1)
+            print_message("after waiting %g s, a message is taken %.0f us late on average, %.0f at most; the wait used "
+                          "%.1f%% of a core\n",
+                          rounds[i].wait, late * 1e6, latest * 1e6,
+                          100 * (cpu_seconds() - cpu) / (clock_seconds() - start));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_to_wait_for_is_complete), cmocka_unit_test(messages_of_every_size_arrive),
+        cmocka_unit_test(messages_keep_their_order),       cmocka_unit_test(long_waits_end),
+        cmocka_unit_test(print_what_waiting_costs),
+    };
+    gptoss_error err;
+    if (cluster_open(true, &world, &err) != GPTOSS_OK) return 1;
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    cluster_close(&world);
+    return failures;
+}
