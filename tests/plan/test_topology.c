@@ -61,6 +61,26 @@ static void a_launchers_narrow_binding_is_widened(void **state) {
     assert_true(CPU_EQUAL(&after, &everything));
 }
 
+static void a_process_started_on_few_cores_counts_those(void **state) {
+    (void)state;
+    int all = claim(0, 1), cores = -1;
+    assert_ok(topology_count_cores(&cores, err));
+    assert_int_equal(cores, all);
+    cpu_set_t everything = affinity();
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &everything)) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+        assert_ok(topology_count_cores(&cores, err));
+        assert_int_equal(cores, 1);
+        cpu_set_t after = affinity();
+        assert_true(CPU_EQUAL(&after, &one)); /* counting binds nothing */
+    }
+    claim(0, 1);
+}
+
 /* hwloc pretends to be on such a machine; it then refuses to bind, which must not matter. */
 static void shares_of_larger_machines(void **state) {
     (void)state;
@@ -92,6 +112,9 @@ static void a_machine_without_cores_still_gives_one(void **state) {
     assert_int_equal(setenv("HWLOC_SYNTHETIC", "pack:1 pu:4", 1), 0);
     assert_int_equal(claim(0, 1), 1);
     assert_int_equal(claim(2, 3), 1);
+    int cores = -1;
+    assert_ok(topology_count_cores(&cores, err));
+    assert_true(cores >= 1);
     unsetenv("HWLOC_SYNTHETIC");
 }
 
@@ -99,6 +122,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_of_this_machine_cover_it),
         cmocka_unit_test(a_launchers_narrow_binding_is_widened),
+        cmocka_unit_test(a_process_started_on_few_cores_counts_those),
         cmocka_unit_test(shares_of_larger_machines),
         cmocka_unit_test(a_machine_without_cores_still_gives_one),
     };
