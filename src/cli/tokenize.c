@@ -62,7 +62,7 @@ static void work_free(work *w) {
 }
 
 static gptoss_status print(const buffer *b, gptoss_error *err) {
-    if (fwrite(b->data, 1, b->size, stdout) == b->size) return GPTOSS_OK;
+    if (b->size == 0 || fwrite(b->data, 1, b->size, stdout) == b->size) return GPTOSS_OK;
     return error_set_errno(err, GPTOSS_IO, errno, "cannot write to standard output");
 }
 

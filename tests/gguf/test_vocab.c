@@ -32,21 +32,9 @@ static void test_spelling(void **state) {
 
 static void test_what_spells_nothing(void **state) {
     (void)state;
-    static const char *const wrong[] = {" ",
-                                        "a b",
-                                        "\n",
-                                        "\x7F",
-                                        "\xC2\xA0",
-                                        "\xC2\xAD",
-                                        "\xC5\x84", /* U+0144: one too far */
-                                        "日",
-                                        "\xC4",
-                                        "\xC4"
-                                        "A",
-                                        "\x80",
-                                        "\xC0\xA1",
-                                        "\xF0\x9F\x99\x82",
-                                        "\xFF"};
+    static const char *const wrong[] = {
+        " ",  "a b",  "\n",    "\x7F", "\xC2\xA0", "\xC2\xAD",         "\xC5\x84", /* U+0144: one too far */
+        "日", "\xC4", "\xC4:", "\x80", "\xC0\xA1", "\xF0\x9F\x99\x82", "\xFF"};
     uint8_t out[16];
     size_t size = 77;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)

@@ -141,6 +141,7 @@ static const sample samples[] = {
      "|Text after the end is ignored.||stop|0"},
     {"<|channel|>final<|message|><|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "|b||stop|0"},
     {"<|channel|>final<|message|>Bye.<|endoftext|>", "|Bye.||stop|0"},
+    {"<|channel|>final<|message|>\xC3\xA9\xF0\x9F\x99\x82!<|return|>", "|\xC3\xA9\xF0\x9F\x99\x82!||stop|0"},
     /* cut short */
     {"", "|||length|0"},
     {"<|channel|>final<|message|>Hal", "|Hal||length|0"},

@@ -1,5 +1,7 @@
 /* Prompts against the golden texts, and what text may do in them. */
 #include "text/harmony.h"
+
+#include "base/mem.h"
 #include "text/vocabulary.h"
 
 static tokenizer *small;
@@ -254,6 +256,28 @@ static void test_vocabularies_may_lack_optional_tokens_only(void **state) {
     }
 }
 
+/* Every allocation fails once: the failure is reported, nothing leaks and the output is as before. */
+static void test_lack_of_memory(void **state) {
+    (void)state;
+    const harmony_message messages[] = {USER("a"), CALLED(HARMONY_COMMENTARY, "functions.f", "{}")};
+    const harmony_function function = {.name = "f", .description = "Does it."};
+    harmony_prompt p = {
+        .date = "2026-01-02", .functions = &function, .function_count = 1, .messages = messages, .message_count = 2};
+    harmony h;
+    assert_ok(harmony_open(small, &h, err));
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        tokens ids = {0};
+        mem_fail_after(n);
+        gptoss_status status = harmony_render(&h, &p, &ids, NULL);
+        mem_fail_after(-1);
+        failed = status != GPTOSS_OK;
+        assert_true(!failed || (status == GPTOSS_NO_MEMORY && ids.count == 0));
+        assert_true(failed ? n < 500 : n > 5);
+        tokens_free(&ids);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_prompts),
@@ -263,6 +287,7 @@ int main(void) {
         cmocka_unit_test(test_built_in_tools_are_called_with_code),
         cmocka_unit_test(test_misuse_leaves_the_output_alone),
         cmocka_unit_test(test_vocabularies_may_lack_optional_tokens_only),
+        cmocka_unit_test(test_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, open_small, close_small);
 }

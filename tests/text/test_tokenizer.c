@@ -278,8 +278,7 @@ static void test_monotonous_texts(void **state) {
                                         "\xD8\xA7",
                                         "A\xCC\x81",
                                         "\n ",
-                                        " \xCC\x81"
-                                        "A",
+                                        " \xCC\x81Z",
                                         "\xFF",
                                         "\xE4",
                                         "It was a dark and stormy night. "};
@@ -509,6 +508,25 @@ static void test_lack_of_memory(void **state) {
     tokens_free(&ids);
 }
 
+static void test_lack_of_memory_when_opening(void **state) {
+    (void)state;
+    gguf_file *file;
+    assert_ok(gguf_open(TEST_DATA "/golden/q8_0-mxfp4.gguf", &file, err));
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        tokenizer *t = NULL;
+        gptoss_error error = {0};
+        mem_fail_after(n);
+        gptoss_status status = tokenizer_open(file, &t, &error);
+        mem_fail_after(-1);
+        failed = status != GPTOSS_OK;
+        assert_true(!failed || (status == GPTOSS_NO_MEMORY && !t && error.text[0]));
+        assert_true(failed ? n < 20 : n > 5);
+        tokenizer_close(t);
+    }
+    gguf_close(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_ids),
@@ -527,6 +545,7 @@ int main(void) {
         cmocka_unit_test(test_damaged_vocabularies),
         cmocka_unit_test(test_damaged_merges),
         cmocka_unit_test(test_lack_of_memory),
+        cmocka_unit_test(test_lack_of_memory_when_opening),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }
