@@ -15,7 +15,7 @@ typedef struct candidate {
 
 struct sampler {
     sampler_settings settings;
-    logit_bias *biases;    /* owned */
+    logit_bias *biases; /* owned */
     uint32_t n_vocab;
     uint32_t *generated;   /* [n_vocab] how often */
     uint8_t *seen;         /* [n_vocab] in prompt or answer */
@@ -78,22 +78,35 @@ static int descending(const void *a, const void *b) {
     return (x->token > y->token) - (x->token < y->token);
 }
 
-/* The likeliest token, the lowest of equals; the first when no logit is a number. */
+/* The likeliest token, the lowest of equals. */
 static uint32_t argmax(const float *logits, uint32_t count) {
     uint32_t best = 0;
     for (uint32_t i = 1; i < count; i++)
-        if (logits[i] > logits[best] || isnan(logits[best])) best = i;
+        if (logits[i] > logits[best]) best = i;
     return best;
 }
 
+/* A logit may be minus infinity, which forbids its token, but not all of them. */
+static gptoss_status check_logits(const float *logits, uint32_t count, uint32_t best, gptoss_error *err) {
+    for (uint32_t i = 0; i < count; i++)
+        if (!(logits[i] < INFINITY))
+            return error_set(err, GPTOSS_BAD_INPUT,
+                             "the model computed a logit of %g for token %u; its weights must be damaged",
+                             (double)logits[i], i);
+    if (logits[best] == -INFINITY)
+        return error_set(err, GPTOSS_BAD_INPUT, "the model computed no finite logit; its weights must be damaged");
+    return GPTOSS_OK;
+}
+
+/* Ordered by logits: as floats, logprobs of different logits may be equal. */
 static void fill_top(const float *logits, uint32_t n_vocab, double log_sum, sampler_report *report) {
+    sampler_candidate *top = report->top;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n_vocab; i++) {
-        float logprob = (float)((double)logits[i] - log_sum);
-        if (isnan(logprob) || (kept == report->n_top && !(logprob > report->top[kept - 1].logprob))) continue;
+        if (kept == report->n_top && !(logits[i] > logits[top[kept - 1].token])) continue;
         uint32_t at = kept < report->n_top ? kept++ : kept - 1;
-        for (; at > 0 && logprob > report->top[at - 1].logprob; at--) report->top[at] = report->top[at - 1];
-        report->top[at] = (sampler_candidate){i, logprob};
+        for (; at > 0 && logits[i] > logits[top[at - 1].token]; at--) top[at] = top[at - 1];
+        top[at] = (sampler_candidate){i, (float)((double)logits[i] - log_sum)};
     }
     report->n_top = kept;
 }
@@ -165,7 +178,8 @@ static size_t narrow(sampler *s, float max) {
     size_t kept;
     for (double floor = 1e-4;; floor *= floor) { /* ends at 0 after a few rounds */
         kept = gather(s, max, floor, &mass);
-        if (floor == 0 || floor < set->min_p || (limits_k && kept >= set->top_k) || (!limits_k && mass >= set->top_p * all))
+        if (floor == 0 || floor < set->min_p || (limits_k && kept >= set->top_k) ||
+            (!limits_k && mass >= set->top_p * all))
             break;
     }
     qsort(s->candidates, kept, sizeof *s->candidates, descending);
@@ -215,10 +229,10 @@ static uint32_t choose(sampler *s) {
     return all ? draw_from_all(s, max) : draw_from_candidates(s, narrow(s, max));
 }
 
-gptoss_status sampler_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report, gptoss_error *err) {
+gptoss_status sampler_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report,
+                           gptoss_error *err) {
     uint32_t best = argmax(logits, s->n_vocab);
-    if (!isfinite(logits[best]))
-        return error_set(err, GPTOSS_BAD_INPUT, "the model computed no finite logit; its weights must be damaged");
+    TRY(check_logits(logits, s->n_vocab, best, err));
     memcpy(s->logits, logits, s->n_vocab * sizeof *logits);
     apply_penalties(s);
     uint32_t chosen = choose(s);

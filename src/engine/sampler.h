@@ -49,8 +49,8 @@ void sampler_close(sampler *s); /* NULL is fine */
 /* Tokens of the prompt count for the repetition penalty. Every token < n_vocab. */
 void sampler_see_prompt(sampler *s, const uint32_t *tokens, size_t count);
 
-/* Chooses the next token from logits[n_vocab] and counts it as generated. report may be NULL. GPTOSS_BAD_INPUT when no
- * logit is a finite number: the weights must be damaged. */
+/* Chooses the next token from logits[n_vocab] and counts it as generated. report may be NULL. A logit of minus infinity
+ * forbids its token. GPTOSS_BAD_INPUT when all are, or one is NaN or plus infinity: the weights must be damaged. */
 gptoss_status sampler_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report, gptoss_error *err);
 
 #endif
