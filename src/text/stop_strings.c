@@ -1,18 +1,21 @@
 #include "text/stop_strings.h"
 
+#include <stdint.h>
 #include <string.h>
 
-/* Where the earliest stop string in held begins; false when there is none. */
+/* Where the stop string in held begins that is complete first, and among those the longest; false when there is none.
+ * By where they end, not where they begin, so that the answer is the same however the text came in pieces. */
 static bool find_hit(const stop_strings *s, size_t *at) {
-    bool found = false;
+    size_t first_end = SIZE_MAX;
     for (size_t i = 0; i < s->count; i++) {
-        const char *hit = memmem(s->held.data, s->held.size, s->items[i], strlen(s->items[i]));
+        size_t length = strlen(s->items[i]);
+        const char *hit = memmem(s->held.data, s->held.size, s->items[i], length);
         if (!hit) continue;
-        size_t offset = (size_t)(hit - s->held.data);
-        if (!found || offset < *at) *at = offset;
-        found = true;
+        size_t begin = (size_t)(hit - s->held.data), end = begin + length;
+        if (end < first_end || (end == first_end && begin < *at)) *at = begin;
+        if (end < first_end) first_end = end;
     }
-    return found;
+    return first_end != SIZE_MAX;
 }
 
 /* How many of the last bytes of held could be the beginning of a stop string. */

@@ -1,4 +1,5 @@
-/* stop_strings.h: ends a stream of text at the first of some strings, holding back what may be its beginning. */
+/* stop_strings.h: ends a stream of text at the one of some strings that is complete first, holding back what may be its
+ * beginning. What comes out does not depend on the pieces in which text comes in. */
 #ifndef TEXT_STOP_STRINGS_H
 #define TEXT_STOP_STRINGS_H
 
