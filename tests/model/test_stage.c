@@ -105,6 +105,7 @@ static void partial_models_equal_the_reference(void **state) {
     for (const char *const *name = golden_names; *name; name++) {
         golden g;
         golden_load(*name, &g);
+        g.positions = 50; /* three windows; the reference keeps no cache and takes its time */
         size_t count = g.positions * g.n_vocab;
         float *want = malloc(count * sizeof *want);
         model whole;
