@@ -31,7 +31,7 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
 static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
                                     gptoss_error *err) {
     const char *nearest = NULL;
-    size_t best = 4;
+    size_t best = length < 5 ? (length + 1) / 2 + 1 : 4; /* of a short name more than half must be right */
     for (size_t i = 0; i < count; i++) {
         size_t distance = edit_distance(name, length, options[i].name, strlen(options[i].name));
         if (distance < best) {
