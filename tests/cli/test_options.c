@@ -11,7 +11,7 @@
 static struct {
     bool json;
     const char *prompt;
-    uint64_t max_tokens, bytes;
+    uint64_t max_tokens, kv;
     double temperature, bias;
     option_texts stop;
 } got;
@@ -20,7 +20,7 @@ static const option flags[] = {
     {"json", OPTION_SWITCH, &got.json, 0, 0, NULL, "one JSON object a token"},
     {"prompt", OPTION_TEXT, &got.prompt, 0, 0, "TEXT", "what to answer"},
     {"max-tokens", OPTION_COUNT, &got.max_tokens, 1, 1e6, "N", "at most N tokens"},
-    {"bytes", OPTION_COUNT, &got.bytes, 0, 0x1p64, "N", "any number of bytes"},
+    {"kv", OPTION_COUNT, &got.kv, 0, 0x1p64, "N", "any number of bytes"},
     {"temperature", OPTION_NUMBER, &got.temperature, 0, 100, "T", "0: the likeliest"},
     {"bias", OPTION_NUMBER, &got.bias, -INFINITY, INFINITY, NULL, "any number"},
     {"stop", OPTION_LIST, &got.stop, 0, 0, "TEXT", "where to stop"},
@@ -195,8 +195,8 @@ static void counts_with_suffixes(void **state) {
                 {"17179869183G", UINT64_C(17179869183) << 30},
                 {"9007199254740993", UINT64_C(9007199254740993)}}; /* more than a double holds */
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        assert_int_equal(parse("--bytes", good[i].text), GPTOSS_OK);
-        assert_true(got.bytes == good[i].value);
+        assert_int_equal(parse("--kv", good[i].text), GPTOSS_OK);
+        assert_true(got.kv == good[i].value);
     }
     static const char *const bad[] = {"-1",           "+1",
                                       " 1",           "1 ",
@@ -208,8 +208,8 @@ static void counts_with_suffixes(void **state) {
                                       "17179869184G", "99999999999999999999999999999999",
                                       "1\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_misuse(parse("--bytes", bad[i]), "--bytes");
-        assert_int_equal(got.bytes, 0);
+        assert_misuse(parse("--kv", bad[i]), "--kv");
+        assert_int_equal(got.kv, 0);
     }
 }
 
