@@ -2,9 +2,11 @@
 
 #include <mpi.h>
 #include <string.h>
+#include <unistd.h>
 
 gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
     cluster c = {.rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .has_mpi = launched};
+    if (gethostname(c.machine, sizeof c.machine) != 0) strcpy(c.machine, "an unnamed machine");
     if (launched) {
         int provided;
         MPI_Comm node;
@@ -32,8 +34,12 @@ gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *
     MPI_Allreduce(&failing, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
     if (first == c->size) return GPTOSS_OK;
     MPI_Bcast(&status, 1, MPI_INT, first, MPI_COMM_WORLD);
-    if (err && first != c->rank) err->text[0] = '\0';
-    if (err) err->status = (gptoss_status)status;
+    if (!err) return (gptoss_status)status;
+    err->status = (gptoss_status)status;
+    if (first != c->rank)
+        err->text[0] = '\0';
+    else if (first > 0) /* what is wrong there may be right on rank 0's machine */
+        error_prefix(err, err->status, "rank %d on %s", c->rank, c->machine);
     return (gptoss_status)status;
 }
 
@@ -43,8 +49,7 @@ gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, g
     cluster_broadcast(c, &of_rank_0, sizeof of_rank_0);
     gptoss_status mine = GPTOSS_OK;
     if (value != of_rank_0)
-        mine = error_set(err, GPTOSS_BAD_INPUT, "rank %d has %s that differs from rank 0's; give every rank the same",
-                         c->rank, what);
+        mine = error_set(err, GPTOSS_BAD_INPUT, "%s differs from that of rank 0; give every rank the same", what);
     return cluster_agree(c, mine, err);
 }
 

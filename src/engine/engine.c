@@ -25,7 +25,7 @@ gptoss_status engine_open(const cluster *c, const engine_config *config, engine 
     *out = (engine){.cluster = *c, .config = *config};
     gptoss_status status = read_model(out, err);
     TRY(cluster_agree(c, status, err));
-    return cluster_same(c, gguf_fingerprint(out->file), "a model file", err);
+    return cluster_same(c, gguf_fingerprint(out->file), "the model file", err);
 }
 
 static gptoss_status deal_layers(const engine *e, slice *out, gptoss_error *err) {
@@ -56,10 +56,12 @@ static bool on_load(void *context, uint64_t done, uint64_t all) {
     return !cancel_requested();
 }
 
-/* Reading ahead pays when the slice can stay in memory; otherwise the last pages read would drive out the first. */
+/* Reading ahead pays when the slice can stay in memory, beside those of the machine's other ranks; otherwise the last
+ * pages read would drive out the first. */
 static gptoss_status load_weights(engine *e, gptoss_error *err) {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (gguf_map_bytes(e->weights->map) < memory / 10 * 9) gguf_map_load(e->weights->map, on_load, &e->config);
+    uint64_t share = memory / (uint64_t)e->cluster.local_size / 10 * 9;
+    if (gguf_map_bytes(e->weights->map) < share) gguf_map_load(e->weights->map, on_load, &e->config);
     return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "stopped while reading the weights") : GPTOSS_OK;
 }
 
@@ -69,12 +71,12 @@ static gptoss_status choose_cores(const engine *e, int *cores, gptoss_error *err
     return topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, cores, err);
 }
 
+/* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
     slice what;
     int cores;
     TRY(deal_layers(e, &what, err));
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
-    TRY(load_weights(e, err));
     TRY(choose_cores(e, &cores, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
     TRY(stage_open(&e->hp, e->weights, e->team, positions, e->config.chunk, &e->stage, err));
@@ -95,6 +97,8 @@ static void gather_facts(engine *e, uint32_t positions) {
 
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
     gptoss_status status = start_rank(e, positions, err);
+    TRY(cluster_agree(&e->cluster, status, err)); /* no rank reads for minutes when another has failed already */
+    status = load_weights(e, err);
     TRY(cluster_agree(&e->cluster, status, err));
     gguf_close(e->file);
     e->file = NULL;
