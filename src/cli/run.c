@@ -12,16 +12,21 @@
 #include "cli/run_prompt.h"
 #include "engine/engine.h"
 
-/* What rank 0 does on its own: the text side of the run. */
+/* What rank 0 does on its own: the text side of the run. Everything in it that can fail is opened before the other ranks
+ * begin to wait for waves. */
 typedef struct front {
     tokenizer *tokenizer;
     tokens prompt;
+    sampler *sampler;
+    answer answer;
     FILE *dump;
 } front;
 
 static void front_close(front *f) {
-    tokenizer_close(f->tokenizer);
+    answer_close(&f->answer);
+    sampler_close(f->sampler);
     tokens_free(&f->prompt);
+    tokenizer_close(f->tokenizer);
     if (f->dump) fclose(f->dump);
 }
 
@@ -29,12 +34,16 @@ static uint32_t context_limit(const run_options *o, const hparams *hp) {
     return o->max_kv ? (uint32_t)o->max_kv : hp->context;
 }
 
-static gptoss_status front_open(const run_options *o, const engine *e, front *f, gptoss_error *err) {
+/* *f is zeroed; what was opened when this fails is released by front_close. */
+static gptoss_status front_open(const run_options *o, const engine *e, double started, front *f, gptoss_error *err) {
     if (o->max_kv > e->hp.context)
         return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
                          (unsigned long long)o->max_kv, e->hp.context);
     TRY(tokenizer_open(e->file, &f->tokenizer, err));
     TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, context_limit(o, &e->hp), &f->prompt, err));
+    TRY(sampler_open(&o->sampling, e->hp.n_vocab, &f->sampler, err));
+    sampler_see_prompt(f->sampler, f->prompt.ids, f->prompt.count);
+    TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &f->answer, err));
     if (o->dump_logits && !(f->dump = fopen(o->dump_logits, "wb")))
         return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --dump-logits", o->dump_logits);
     return GPTOSS_OK;
@@ -44,42 +53,30 @@ static void show_loading(void *context, uint64_t done, uint64_t all) {
     progress *bar = context;
     if (bar->total != all) progress_begin(bar, "reading the weights", all);
     progress_update(bar, done);
-    if (done == all) progress_end(bar);
 }
 
 /* Rank 0 reads the prompt while the others wait for its length. */
-static gptoss_status prepare(const run_options *o, engine *e, front *f, gptoss_error *err) {
-    gptoss_status status = e->cluster.rank == 0 ? front_open(o, e, f, err) : GPTOSS_OK;
+static gptoss_status prepare(const run_options *o, engine *e, double started, front *f, gptoss_error *err) {
+    gptoss_status status = e->cluster.rank == 0 ? front_open(o, e, started, f, err) : GPTOSS_OK;
     TRY(cluster_agree(&e->cluster, status, err));
     uint32_t positions = (uint32_t)(f->prompt.count + o->max_tokens);
     cluster_broadcast(&e->cluster, &positions, sizeof positions);
     return engine_start(e, positions, err);
 }
 
-static gptoss_status answer_prompt(const run_options *o, engine *e, const front *f, double started, gptoss_error *err) {
-    answer a;
-    TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &a, err));
+static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gptoss_error *err) {
     generate_request request = {.prompt = f->prompt.ids,
                                 .n_prompt = (uint32_t)f->prompt.count,
                                 .max_tokens = (uint32_t)o->max_tokens,
                                 .chunk = (uint32_t)o->chunk,
                                 .n_vocab = e->hp.n_vocab,
+                                .sampler = f->sampler,
                                 .dump = f->dump};
-    sampler *s = NULL;
-    generate_result result = {0};
-    gptoss_status status = sampler_open(&o->sampling, e->hp.n_vocab, &s, err);
-    if (status == GPTOSS_OK) {
-        sampler_see_prompt(s, f->prompt.ids, f->prompt.count);
-        request.sampler = s;
-        status = answer_connect(&a, &request, err);
-    }
-    if (status == GPTOSS_OK) {
-        status = generate(e->pipeline, &request, &result, err);
-        status = answer_finish(&a, status, &result, err);
-    }
+    generate_result result;
+    answer_connect(&f->answer, &request);
+    gptoss_status status = generate(e->pipeline, &request, &result, err);
+    status = answer_finish(&f->answer, status, &result, err);
     pipeline_stop(e->pipeline);
-    sampler_close(s);
-    answer_close(&a);
     if (status == GPTOSS_OK && f->dump && fflush(f->dump) != 0)
         status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", o->dump_logits);
     return status;
@@ -99,9 +96,9 @@ static gptoss_status run(const run_options *o, cluster *c, gptoss_error *err) {
     engine e;
     front f = {0};
     gptoss_status status = engine_open(c, &config, &e, err);
-    if (status == GPTOSS_OK) status = prepare(o, &e, &f, err);
-    if (status == GPTOSS_OK)
-        status = c->rank == 0 ? answer_prompt(o, &e, &f, started, err) : pipeline_work(e.pipeline, err);
+    if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);
+    progress_end(&loading); /* also when the work ended early, so that an error does not follow a bar on its line */
+    if (status == GPTOSS_OK) status = c->rank == 0 ? answer_prompt(o, &e, &f, err) : pipeline_work(e.pipeline, err);
     front_close(&f);
     engine_close(&e);
     return status;

@@ -1,5 +1,6 @@
 #include "cli/run_answer.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,19 +51,30 @@ static void add_token_text(cJSON *object, const answer *a, uint32_t token) {
     add_text(object, "text", bytes, size);
 }
 
+static gptoss_status print_text(const char *text, size_t size, FILE *to, gptoss_error *err) {
+    if (fwrite(text, 1, size, to) == size && fflush(to) == 0) return GPTOSS_OK;
+    return error_set_errno(err, GPTOSS_IO, errno, "cannot write to standard %s", to == stdout ? "output" : "error");
+}
+
 static gptoss_status print_json(cJSON *object, gptoss_error *err) {
     char *text = cJSON_PrintUnformatted(object);
     cJSON_Delete(object);
     if (!text) return error_set(err, GPTOSS_NO_MEMORY, "cannot format a JSON object");
     bool written = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
+    int reason = errno;
     cJSON_free(text);
-    return written ? GPTOSS_OK : error_set(err, GPTOSS_IO, "cannot write to standard output");
+    return written ? GPTOSS_OK : error_set_errno(err, GPTOSS_IO, reason, "cannot write to standard output");
 }
 
-static gptoss_status print_text(const char *text, size_t size, FILE *to, gptoss_error *err) {
-    if (size == 0) return GPTOSS_OK;
-    if (fwrite(text, 1, size, to) == size && fflush(to) == 0) return GPTOSS_OK;
-    return error_set(err, GPTOSS_IO, "cannot write to standard output");
+/* Part of the answer, for people; --json tells it in the summary. */
+static gptoss_status print_answer(answer *a, const char *text, size_t size, gptoss_error *err) {
+    if (a->options->json || size == 0) return GPTOSS_OK;
+    a->line_is_open = text[size - 1] != '\n';
+    return print_text(text, size, stdout, err);
+}
+
+static gptoss_status end_line(answer *a, gptoss_error *err) {
+    return a->line_is_open ? print_answer(a, "\n", 1, err) : GPTOSS_OK;
 }
 
 /* Generated tokens a second, counted from the first token on. */
@@ -111,12 +123,24 @@ static gptoss_status print_token_json(const answer *a, uint32_t step, uint32_t t
 
 /* ---- the answer's text ---- */
 
+/* Prints what the stop strings let through. */
+static gptoss_status print_fresh(answer *a, gptoss_error *err) {
+    TRY(buffer_append(&a->content, a->fresh.data, a->fresh.size, err));
+    return print_answer(a, a->fresh.data, a->fresh.size, err);
+}
+
 /* Text that belongs to the answer itself: on its way to standard output it passes the stop strings. */
 static gptoss_status add_content(answer *a, const char *text, size_t size, gptoss_error *err) {
     buffer_clear(&a->fresh);
     TRY(stop_strings_add(&a->stops, text, size, &a->fresh, err));
-    TRY(buffer_append(&a->content, a->fresh.data, a->fresh.size, err));
-    return a->options->json ? GPTOSS_OK : print_text(a->fresh.data, a->fresh.size, stdout, err);
+    return print_fresh(a, err);
+}
+
+/* Text that was held back as the possible beginning of a stop string, once nothing can go on with it. */
+static gptoss_status release_beginning(answer *a, gptoss_error *err) {
+    buffer_clear(&a->fresh);
+    TRY(stop_strings_end(&a->stops, &a->fresh, err));
+    return print_fresh(a, err);
 }
 
 static gptoss_status show_analysis(answer *a, const harmony_event *event, gptoss_error *err) {
@@ -127,13 +151,13 @@ static gptoss_status show_analysis(answer *a, const harmony_event *event, gptoss
 
 /* Tool calls are the answer, too: a line each, "to=functions.NAME {arguments}". */
 static gptoss_status show_tool_call(answer *a, const harmony_event *event, gptoss_error *err) {
-    if (a->options->json) return GPTOSS_OK;
-    if (event->type == HARMONY_EVENT_TEXT) return print_text(event->text, event->size, stdout, err);
-    if (event->type == HARMONY_EVENT_END) return print_text("\n", 1, stdout, err);
-    const char *gap = a->content.size && a->content.data[a->content.size - 1] != '\n' ? "\n" : "";
-    if (printf("%sto=%s ", gap, event->recipient) < 0)
-        return error_set(err, GPTOSS_IO, "cannot write to standard output");
-    return GPTOSS_OK;
+    if (event->type == HARMONY_EVENT_TEXT) return print_answer(a, event->text, event->size, err);
+    if (event->type == HARMONY_EVENT_BEGIN) TRY(release_beginning(a, err));
+    TRY(end_line(a, err));
+    if (event->type == HARMONY_EVENT_END) return GPTOSS_OK;
+    TRY(print_answer(a, "to=", 3, err));
+    TRY(print_answer(a, event->recipient, strlen(event->recipient), err));
+    return print_answer(a, " ", 1, err);
 }
 
 static gptoss_status on_event(void *context, const harmony_event *event, gptoss_error *err) {
@@ -202,7 +226,10 @@ gptoss_status answer_open(const run_options *o, const tokenizer *t, const engine
     out->stops.count = o->stop.count;
     /* The likeliest token is always told; more of them on demand. */
     out->report.n_top = o->top_logprobs ? (uint32_t)o->top_logprobs : 1;
-    return mem_array(out->report.n_top, sizeof *out->report.top, "telemetry", &out->report.top, err);
+    TRY(mem_array(out->report.n_top, sizeof *out->report.top, "telemetry", &out->report.top, err));
+    if (o->no_harmony || o->tokens) return GPTOSS_OK;
+    TRY(harmony_open(t, &out->harmony, err));
+    return harmony_parser_open(&out->harmony, on_event, out, &out->parser, err);
 }
 
 void answer_close(answer *a) {
@@ -214,17 +241,12 @@ void answer_close(answer *a) {
     free(a->report.top);
 }
 
-gptoss_status answer_connect(answer *a, generate_request *request, gptoss_error *err) {
-    if (!a->options->no_harmony && !a->options->tokens) {
-        TRY(harmony_open(a->tokenizer, &a->harmony, err));
-        TRY(harmony_parser_open(&a->harmony, on_event, a, &a->parser, err));
-    }
+void answer_connect(answer *a, generate_request *request) {
     progress_begin(&a->progress, "reading the prompt", a->n_prompt);
     request->context = a;
     request->on_token = on_token;
     request->on_progress = on_progress;
     if (a->options->telemetry || a->options->json) request->report = &a->report;
-    return GPTOSS_OK;
 }
 
 /* Text that waited for more to come. */
@@ -238,10 +260,7 @@ static gptoss_status release_held_text(answer *a, gptoss_error *err) {
         buffer_free(&tail);
         TRY(status);
     }
-    buffer_clear(&a->fresh);
-    TRY(stop_strings_end(&a->stops, &a->fresh, err));
-    TRY(buffer_append(&a->content, a->fresh.data, a->fresh.size, err));
-    return a->options->json ? GPTOSS_OK : print_text(a->fresh.data, a->fresh.size, stdout, err);
+    return release_beginning(a, err);
 }
 
 static const char *finish_reason(const answer *a, const generate_result *result) {
@@ -308,8 +327,7 @@ gptoss_status answer_finish(answer *a, gptoss_status status, const generate_resu
         return a->status;
     }
     if (status == GPTOSS_OK) TRY(release_held_text(a, err));
-    bool open_line = !a->options->json && a->content.size && a->content.data[a->content.size - 1] != '\n';
-    if (open_line) TRY(print_text("\n", 1, stdout, err));
+    TRY(end_line(a, err));
     if (status != GPTOSS_OK) return status;
     figures f = {
         .to_first_token = result->generated ? result->first_token_at - a->started : 0,

@@ -22,7 +22,8 @@ typedef struct answer {
     utf8_stream raw;
     stop_strings stops;
     buffer fresh;           /* text that the token at hand made ready for print */
-    buffer content;         /* all that was printed as the answer */
+    buffer content;         /* of the final channel, or raw, as far as it passed the stop strings */
+    bool line_is_open;      /* standard output is in the middle of a line */
     harmony_answer whole;   /* the reasoning and tool calls so far */
     double first_token;     /* clock_seconds() of the first token */
     sampler_report report;
@@ -30,12 +31,13 @@ typedef struct answer {
     gptoss_error err;
 } answer;
 
+/* o, t and e are borrowed; started: see above. *out must stay where it is, and be closed even after a failure. */
 gptoss_status answer_open(const run_options *o, const tokenizer *t, const engine *e, uint32_t n_prompt, double started,
                           answer *out, gptoss_error *err);
-void answer_close(answer *a);
+void answer_close(answer *a); /* a zeroed one is fine */
 
-/* Makes the request report to this answer, which must stay where it is. */
-gptoss_status answer_connect(answer *a, generate_request *request, gptoss_error *err);
+/* Makes the request report to this answer; the reading of the prompt begins. */
+void answer_connect(answer *a, generate_request *request);
 
 /* Prints what is still held back and the summary. `status`: how generate ended; nothing but a line break and the summary
  * is printed after a failure. */

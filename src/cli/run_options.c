@@ -56,10 +56,11 @@ static gptoss_status parse_biases(run_options *o, gptoss_error *err) {
         const char *text = o->logit_bias_texts.items[i];
         char *end = NULL;
         unsigned long token = strtoul(text, &end, 10);
-        double bias = *end == '=' ? strtod(end + 1, &end) : NAN;
-        if (text[0] < '0' || text[0] > '9' || token > UINT32_MAX || *end || !isfinite(bias))
+        const char *number = *end == '=' ? end + 1 : "";
+        float bias = strtof(number, &end);
+        if (text[0] < '0' || text[0] > '9' || token > UINT32_MAX || end == number || *end || !isfinite(bias))
             return error_set(err, GPTOSS_MISUSE, "--logit-bias wants TOKEN=BIAS, such as 42=-1.5, not \"%.40s\"", text);
-        o->biases[i] = (logit_bias){(uint32_t)token, (float)bias};
+        o->biases[i] = (logit_bias){(uint32_t)token, bias};
     }
     o->sampling.biases = o->biases;
     o->sampling.n_biases = o->logit_bias_texts.count;

@@ -9,19 +9,18 @@
 enum { LONGEST_PROMPT_BYTES = 64 << 20 };
 
 static gptoss_status parse_tokens(const char *text, uint32_t n_vocab, tokens *out, gptoss_error *err) {
-    const char *at = text;
-    do {
+    for (const char *at = text;; at++) {
         char *end = NULL;
         unsigned long long id = strtoull(at, &end, 10);
         if (*at < '0' || *at > '9' || (*end != ',' && *end != '\0'))
-            return error_set(err, GPTOSS_MISUSE, "--tokens wants numbers between commas, such as 1,2,3; what begins with "
-                             "\"%.20s\" is none", at);
+            return error_set(err, GPTOSS_MISUSE,
+                             "--tokens wants numbers between commas, such as 1,2,3; what begins with \"%.20s\" is none", at);
         if (id >= n_vocab)
             return error_set(err, GPTOSS_MISUSE, "--tokens names token %llu, but the vocabulary ends at %u", id, n_vocab - 1);
         TRY(tokens_add(out, (uint32_t)id, err));
-        at = *end ? end + 1 : end;
-    } while (*at);
-    return GPTOSS_OK;
+        at = end;
+        if (*at == '\0') return GPTOSS_OK;
+    }
 }
 
 static gptoss_status refuse_length(const run_options *o, size_t count, uint32_t limit, gptoss_error *err) {
@@ -71,9 +70,10 @@ static gptoss_status render_conversation(const run_options *o, const tokenizer *
     if (excess == 0) return GPTOSS_OK;
 
     tokens words = {0};
-    TRY(tokenizer_encode(t, text->data, text->size, &words, err));
+    gptoss_status status = tokenizer_encode(t, text->data, text->size, &words, err);
     size_t removable = words.count;
     tokens_free(&words);
+    if (status != GPTOSS_OK) return status;
     if (!o->truncate_prompt || excess >= removable) return refuse_length(o, out->count, limit, err);
     user.skip_tokens = excess;
     out->count = 0;

@@ -129,6 +129,9 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--tokens", "1"), "--tokens"},
         {ARGUMENTS("--gguf", MODEL, "--tokens", "1,,2"), "--tokens"},
         {ARGUMENTS("--gguf", MODEL, "--tokens", "288"), "--tokens"},
+        {ARGUMENTS("--gguf", MODEL, "--tokens", "1,2,"), "--tokens"},
+        {ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--logit-bias", "42="), "--logit-bias"},
+        {ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--logit-bias", "42=1e99"), "--logit-bias"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--system", "y"), "--system"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "5"), "--layers"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "1"), "1 layers"},
@@ -146,7 +149,7 @@ static void misuse_is_refused_in_one_line(void **state) {
     };
     unsetenv("GPT_OSS_GGUF_PATH");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int ranks = i % 3 == 0 ? 2 : i == 14 ? 2 : 0;
+        int ranks = i % 3 == 0 ? 2 : i == 17 ? 2 : 0;
         process_result r = process_run(ranks, cases[i].arguments, NULL);
         if (r.exit_status != 2) fail_msg("case %zu: exit status %d, stderr: %s", i, r.exit_status, r.err.data);
         assert_int_equal(r.out.size, 0);
@@ -155,6 +158,22 @@ static void misuse_is_refused_in_one_line(void **state) {
         assert_null(strstr(line + 1, "gptoss-dist: ")); /* once */
         process_free(&r);
     }
+}
+
+/* What is refused leaves the file for the logits as it was. */
+static void a_refused_run_writes_no_logits(void **state) {
+    (void)state;
+    char *dump = scratch_path("logits");
+    write_file(dump, "precious");
+    process_result r = process_run(2, ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--dump-logits", dump, "--logit-bias",
+                                                "288=1"), NULL);
+    assert_int_equal(r.exit_status, 2);
+    process_free(&r);
+    buffer left = {0};
+    assert_ok(buffer_read_file(&left, dump, 100, err));
+    assert_string_equal(left.data, "precious");
+    buffer_free(&left);
+    unlink(dump);
 }
 
 static void ranks_with_different_files_refuse_to_work(void **state) {
@@ -298,6 +317,7 @@ int main(void) {
         cmocka_unit_test(the_answer_does_not_depend_on_ranks),
         cmocka_unit_test(seeds_change_the_answer_and_repeat_it),
         cmocka_unit_test(misuse_is_refused_in_one_line),
+        cmocka_unit_test(a_refused_run_writes_no_logits),
         cmocka_unit_test(ranks_with_different_files_refuse_to_work),
         cmocka_unit_test(a_truncated_file_ends_every_rank),
         cmocka_unit_test(a_stop_string_ends_the_answer_before_it),
