@@ -5,7 +5,7 @@
 #include <mpi.h>
 #include <stddef.h>
 
-/* Starts to send or receive `bytes` bytes; the buffer belongs to the message until link_wait returns. At most 2 GiB. */
+/* Starts to send or receive `bytes` bytes; the buffer belongs to the message until link_wait returns. At most INT_MAX. */
 void link_send(const void *data, size_t bytes, int to, int tag, MPI_Request *request);
 void link_receive(void *data, size_t capacity, int from, int tag, MPI_Request *request);
 

@@ -51,8 +51,10 @@ void rope_apply(float *x, uint32_t heads, uint32_t dim, const float *cosines, co
 void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *chosen, float *weights) {
     for (uint32_t n = 0; n < k; n++) weights[n] = -INFINITY;
     uint32_t kept = 0;
+    bool damaged = false;
     for (uint32_t i = 0; i < count; i++) {
         float value = isnan(logits[i]) ? -INFINITY : logits[i];
+        damaged |= !(logits[i] < INFINITY);
         if (kept == k && !(value > weights[k - 1])) continue;
         uint32_t at = kept < k ? kept++ : k - 1;
         for (; at > 0 && value > weights[at - 1]; at--) {
@@ -64,7 +66,7 @@ void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *ch
     }
     float max = weights[0], sum = 0;
     for (uint32_t n = 0; n < k; n++) {
-        weights[n] = isinf(max) ? 1.0f : expf(weights[n] - max);
+        weights[n] = damaged ? NAN : expf(weights[n] - max);
         sum += weights[n];
     }
     for (uint32_t n = 0; n < k; n++) weights[n] /= sum;

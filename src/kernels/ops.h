@@ -30,7 +30,8 @@ void rope_angles(const double *frequencies, uint32_t half_dim, uint32_t position
 void rope_apply(float *x, uint32_t heads, uint32_t dim, const float *cosines, const float *sines);
 
 /* The k largest of logits[count], in descending order (equal ones: the lower index first), and their softmax weights:
- * chosen[k], weights[k]. 1 <= k <= count. NaN counts as smallest. */
+ * chosen[k], weights[k]. 1 <= k <= count. NaN counts as smallest. When a logit is NaN or plus infinity, or all are minus
+ * infinity, all weights are NaN, so that what is made with them cannot pass for a result; chosen is valid even then. */
 void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *chosen, float *weights);
 
 /* h[i] = g * sigmoid(1.702 g) * (u + 1), g = min(gate[i], 7), u = clamp(up[i], -7, 7). h may be gate or up. */

@@ -22,7 +22,7 @@ void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x);
  * were run before. Returns GPTOSS_CANCELLED, with x and the cache unusable, soon after cancel_request(). */
 gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *x);
 
-/* logits[count][n_vocab] of x[count][d_model]. Only on a slice with the output; x is not changed. */
+/* logits[count][n_vocab] of x[count][d_model], count <= chunk. Only on a slice with the output; x is not changed. */
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits);
 
 #endif
