@@ -23,6 +23,8 @@ typedef enum gguf_kind { /* types of metadata values; the numbers are the format
     GGUF_STRING = 8, GGUF_ARRAY = 9, GGUF_U64 = 10, GGUF_I64 = 11, GGUF_F64 = 12
 } gguf_kind;
 
+size_t gguf_kind_bytes(gguf_kind kind); /* of one value; 0 for texts and arrays, which vary in size */
+
 typedef struct gguf_text { /* borrowed bytes, not NUL-terminated, any content */
     const char *bytes;
     size_t size;

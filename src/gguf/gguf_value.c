@@ -3,6 +3,25 @@
 
 #include "gguf/gguf.h"
 
+size_t gguf_kind_bytes(gguf_kind kind) {
+    switch (kind) {
+    case GGUF_U8:
+    case GGUF_I8:
+    case GGUF_BOOL: return 1;
+    case GGUF_U16:
+    case GGUF_I16: return 2;
+    case GGUF_U32:
+    case GGUF_I32:
+    case GGUF_F32: return 4;
+    case GGUF_U64:
+    case GGUF_I64:
+    case GGUF_F64: return 8;
+    case GGUF_STRING:
+    case GGUF_ARRAY: return 0;
+    }
+    return 0;
+}
+
 /* A number as the file holds it. */
 typedef struct number {
     enum { NATURAL, NEGATIVE, REAL } sort;

@@ -73,26 +73,6 @@ static gptoss_status read_name(reader *r, const char *what, size_t *at, size_t *
     return GPTOSS_OK;
 }
 
-/* 0 for the kinds whose values vary in size. */
-static uint64_t kind_bytes(gguf_kind kind) {
-    switch (kind) {
-    case GGUF_U8:
-    case GGUF_I8:
-    case GGUF_BOOL: return 1;
-    case GGUF_U16:
-    case GGUF_I16: return 2;
-    case GGUF_U32:
-    case GGUF_I32:
-    case GGUF_F32: return 4;
-    case GGUF_U64:
-    case GGUF_I64:
-    case GGUF_F64: return 8;
-    case GGUF_STRING:
-    case GGUF_ARRAY: return 0;
-    }
-    return 0;
-}
-
 static gptoss_status read_kind(reader *r, gguf_kind *out, gptoss_error *err) {
     uint32_t kind;
     TRY(reader_u32(r, "the kind of a value", &kind, err));
@@ -104,7 +84,7 @@ static gptoss_status read_kind(reader *r, gguf_kind *out, gptoss_error *err) {
 static gptoss_status read_array_head(reader *r, gguf_kind *element, uint64_t *count, gptoss_error *err) {
     TRY(read_kind(r, element, err));
     TRY(reader_u64(r, "the length of an array", count, err));
-    uint64_t each = *element == GGUF_STRING ? 8 : *element == GGUF_ARRAY ? 4 + 8 : kind_bytes(*element);
+    uint64_t each = *element == GGUF_STRING ? 8 : *element == GGUF_ARRAY ? 4 + 8 : gguf_kind_bytes(*element);
     return reader_check_count(r, *count, each, "array elements", err);
 }
 
@@ -130,7 +110,7 @@ static gptoss_status skip_values(reader *r, gguf_kind kind, uint64_t count, int 
         return GPTOSS_OK;
     }
     uint64_t bytes;
-    if (!mem_mul_u64(count, kind_bytes(kind), &bytes))
+    if (!mem_mul_u64(count, gguf_kind_bytes(kind), &bytes))
         return error_set(err, GPTOSS_BAD_INPUT, "byte %zu: an array of %llu elements", r->at,
                          (unsigned long long)count);
     TRY(reader_need(r, bytes, "a value", err));

@@ -76,23 +76,6 @@ void gguf_write_free(gguf_writer *w) {
 
 /* --- metadata --- */
 
-static size_t number_bytes(gguf_kind kind) { /* 0 for what is no number */
-    switch (kind) {
-    case GGUF_U8:
-    case GGUF_I8:
-    case GGUF_BOOL: return 1;
-    case GGUF_U16:
-    case GGUF_I16: return 2;
-    case GGUF_U32:
-    case GGUF_I32:
-    case GGUF_F32: return 4;
-    case GGUF_U64:
-    case GGUF_I64:
-    case GGUF_F64: return 8;
-    default: return 0;
-    }
-}
-
 static gptoss_status put_u32(buffer *b, uint32_t value, gptoss_error *err) {
     return buffer_append(b, &value, sizeof value, err);
 }
@@ -150,8 +133,8 @@ static gptoss_status add_value(gguf_writer *w, gguf_text key, gguf_kind kind, gg
 }
 
 gptoss_status gguf_write_number(gguf_writer *w, const char *key, gguf_kind kind, const void *value, gptoss_error *err) {
-    if (!number_bytes(kind)) return error_set(err, GPTOSS_MISUSE, "metadata %s: kind %d is no number", key, (int)kind);
-    return add_value(w, text_of(key), kind, kind, 1, value, number_bytes(kind), err);
+    if (!gguf_kind_bytes(kind)) return error_set(err, GPTOSS_MISUSE, "metadata %s: kind %d is no number", key, (int)kind);
+    return add_value(w, text_of(key), kind, kind, 1, value, gguf_kind_bytes(kind), err);
 }
 
 gptoss_status gguf_write_u32(gguf_writer *w, const char *key, uint32_t value, gptoss_error *err) {
@@ -174,9 +157,9 @@ gptoss_status gguf_write_text(gguf_writer *w, const char *key, const char *text,
 gptoss_status gguf_write_numbers(gguf_writer *w, const char *key, gguf_kind element, const void *values, uint64_t count,
                                  gptoss_error *err) {
     uint64_t bytes;
-    if (!number_bytes(element))
+    if (!gguf_kind_bytes(element))
         return error_set(err, GPTOSS_MISUSE, "metadata %s: kind %d is no number", key, (int)element);
-    if (!mem_mul_u64(count, number_bytes(element), &bytes) || bytes > SIZE_MAX)
+    if (!mem_mul_u64(count, gguf_kind_bytes(element), &bytes) || bytes > SIZE_MAX)
         return error_set(err, GPTOSS_MISUSE, "metadata %s is too long", key);
     return add_value(w, text_of(key), GGUF_ARRAY, element, count, values, (size_t)bytes, err);
 }
@@ -242,7 +225,7 @@ static uint64_t directory_bytes(const out_tensor *t) { return 8 + strlen(t->name
 static gptoss_status put_own_value(buffer *b, const char *key, gguf_kind kind, const void *value, gptoss_error *err) {
     TRY(put_text(b, text_of(key), err));
     TRY(put_u32(b, kind, err));
-    return buffer_append(b, value, number_bytes(kind), err);
+    return buffer_append(b, value, gguf_kind_bytes(kind), err);
 }
 
 /* The whole header of one part, padded. */
