@@ -8,32 +8,14 @@
 #include <string.h>
 
 #include "base/mem.h"
-
-/* Edit distance (Levenshtein) between short texts, for "did you mean". */
-static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
-    size_t row[64];
-    if (b_length >= 64 || a_length >= 64) return 64;
-    for (size_t j = 0; j <= b_length; j++) row[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[b_length];
-}
+#include "base/spelling.h"
 
 static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
                                     gptoss_error *err) {
     const char *nearest = NULL;
     size_t best = length < 5 ? (length + 1) / 2 + 1 : 4; /* of a short name more than half must be right */
     for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(name, length, options[i].name, strlen(options[i].name));
+        size_t distance = spelling_distance(name, length, options[i].name, strlen(options[i].name));
         if (distance < best) {
             best = distance;
             nearest = options[i].name;

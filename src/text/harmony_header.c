@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/spelling.h"
+
 enum {
     ROLE_MAX = 64,    /* bytes of a role or tool name; a longer word is text */
     MISSPELT_MIN = 4, /* letters that a shortened channel name must have */
@@ -44,24 +46,6 @@ static bool is_beginning_of(gguf_text text, const char *word) {
     return text.size <= strlen(word) && memcmp(text.bytes, word, text.size) == 0;
 }
 
-/* Letters to insert, drop or change to get from one to the other; sizes are at most MISSPELT_MAX. */
-static size_t edit_distance(gguf_text a, const char *b, size_t b_size) {
-    size_t row[MISSPELT_MAX + 1];
-    for (size_t j = 0; j <= b_size; j++) row[j] = j;
-    for (size_t i = 1; i <= a.size; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_size; j++) {
-            size_t best = diagonal + ((a.bytes[i - 1] | 0x20) != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[b_size];
-}
-
 /* Makes out a channel in a word: its name, maybe with more behind it ("commentary?commentary?"), cut short, or with one
  * wrong letter in four. */
 static bool find_channel(gguf_text word, harmony_channel *out) {
@@ -69,8 +53,8 @@ static bool find_channel(gguf_text word, harmony_channel *out) {
         const char *name = harmony_channel_name(channel);
         size_t size = strlen(name), common = word.size < size ? word.size : size;
         bool same = common >= MISSPELT_MIN && strncasecmp(word.bytes, name, common) == 0;
-        bool close =
-            word.size >= MISSPELT_MIN && word.size <= MISSPELT_MAX && edit_distance(word, name, size) <= size / 4;
+        bool close = word.size >= MISSPELT_MIN && word.size <= MISSPELT_MAX &&
+                     spelling_distance(word.bytes, word.size, name, size) <= size / 4;
         if (!same && !close) continue;
         *out = channel;
         return true;
