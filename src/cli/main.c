@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "base/cancel.h"
 #include "cli/commands.h"
+#include "cli/launcher.h"
 
 typedef struct command {
     const char *name;
@@ -56,28 +56,23 @@ static void print_help(void) {
     puts("\ngptoss-dist COMMAND --help lists a command's flags.");
 }
 
-static bool is_rank_above_0(void) {
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
-    return rank && strcmp(rank, "0") != 0;
-}
-
 static int dispatch(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
-        if (!is_rank_above_0()) print_help();
+        if (!launcher_rank_above_0()) print_help();
         return 0;
     }
     if (strcmp(name, "--version") == 0) {
-        if (!is_rank_above_0()) puts("gptoss-dist " GPTOSS_VERSION);
+        if (!launcher_rank_above_0()) puts("gptoss-dist " GPTOSS_VERSION);
         return 0;
     }
     if (name[0] == '-') return run_command(argc, argv); /* flags without a subcommand */
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(commands[i].name, name) != 0) continue;
-        if (!commands[i].on_every_rank && is_rank_above_0()) return 0;
+        if (!commands[i].on_every_rank && launcher_rank_above_0()) return 0;
         return commands[i].run(argc - 1, argv + 1);
     }
-    if (is_rank_above_0()) return 2;
+    if (launcher_rank_above_0()) return 2;
     fprintf(stderr, "gptoss-dist: unknown command \"%.60s\"; --help lists the commands\n", name);
     return 2;
 }

@@ -2,11 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/launcher.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
@@ -115,8 +115,7 @@ int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
     cluster c;
-    bool launched = getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
-    if (cluster_open(launched, &c, &err) != GPTOSS_OK) return command_fail(&err);
+    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {

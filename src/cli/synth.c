@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/terminal.h"
 #include "gguf/synth.h"
 
 enum { VOCAB_FILE_LIMIT = 64 << 20, MOST_THREADS = 8 };
@@ -89,20 +90,15 @@ static gptoss_status read_vocab(const char *path, vocab *out, gptoss_error *err)
 }
 
 static void show_progress(void *context, uint64_t done, uint64_t total) {
-    double *next = context;
-    double now = clock_seconds();
-    if (now < *next && done < total) return;
-    *next = now + 0.2;
-    int filled = (int)(30.0 * (double)done / (double)total);
-    fprintf(stderr, "\r[%.*s%*s] %.2f of %.2f GB", filled, "##############################", 30 - filled, "",
-            (double)done / 1e9, (double)total / 1e9);
-    fflush(stderr);
+    progress *bar = context;
+    if (bar->total == 0) progress_begin(bar, "writing", total);
+    progress_update(bar, done);
 }
 
 static gptoss_status synthesize(const arguments *a, gptoss_error *err) {
-    double next = 0, start = clock_seconds();
-    bool is_terminal = isatty(STDERR_FILENO);
-    synth_options o = {.progress = is_terminal ? show_progress : NULL, .progress_context = &next};
+    double start = clock_seconds();
+    progress bar = {0};
+    synth_options o = {.progress = show_progress, .progress_context = &bar};
     TRY(choose(a, &o, err));
     vocab v = {0};
     if (a->vocab) {
@@ -112,7 +108,7 @@ static gptoss_status synthesize(const arguments *a, gptoss_error *err) {
     synth_report report;
     gptoss_status status = synth_write(a->out, &o, &report, err);
     vocab_free(&v);
-    if (is_terminal && next > 0) fprintf(stderr, "\r\033[K");
+    progress_end(&bar);
     if (status != GPTOSS_OK) return status;
     double seconds = clock_seconds() - start;
     printf("%s: %zu tensors, %.3f GB", a->out, report.tensors, (double)report.bytes / 1e9);

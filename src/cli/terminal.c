@@ -2,17 +2,17 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/launcher.h"
 
 enum { BAR_WIDTH = 30 };
 
 /* mpirun is the parent of the ranks on its own machine, and its standard error is where theirs comes out. Elsewhere
  * (other systems, ranks of other machines) the file is not there, and nothing is shown. */
 static bool launcher_watched(void) {
-    if (!getenv("OMPI_COMM_WORLD_RANK")) return false;
+    if (!launcher_started_us()) return false;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/2", (int)getppid());
     int fd = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);

@@ -35,7 +35,7 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
     TRY(options_parse(options, count, argc, argv, NULL, err));
     if (a->help)
         print_help(options, count);
-    else if (!a->gguf)
+    else if (!a->gguf || !a->gguf[0]) /* an empty variable is as good as none */
         return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     return GPTOSS_OK;
 }

@@ -77,6 +77,12 @@ static void test_misuse(void **state) {
     assert_int_equal(r.exit_status, 2);
     assert_non_null(strstr(r.err.data, "/nonexistent/model.gguf"));
     process_free(&r);
+    setenv("GPT_OSS_GGUF_PATH", "", 1);
+    r = process_run(0, (const char *const[]){"tokenize", NULL}, "x");
+    unsetenv("GPT_OSS_GGUF_PATH");
+    assert_int_equal(r.exit_status, 2);
+    assert_non_null(strstr(r.err.data, "--gguf"));
+    process_free(&r);
     check_refused("--jsnl", NULL, "", "--jsnl");
 }
 
