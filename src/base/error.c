@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 const char *gptoss_status_name(gptoss_status status) {
     switch (status) {
     case GPTOSS_OK: return "ok";
@@ -20,25 +22,23 @@ const char *gptoss_status_name(gptoss_status status) {
 }
 
 /* The bytes of the UTF-8 character at c, or 0 when there is none or terminals would act on it: C0, DEL, C1. */
-static size_t printable_length(const unsigned char *c) {
-    if (c[0] < 0x80) return c[0] >= 0x20 && c[0] != 0x7f;
-    if (c[0] < 0xC2 || c[0] > 0xF4 || (c[0] == 0xC2 && c[1] < 0xA0)) return 0;
-    if ((c[0] == 0xE0 && c[1] < 0xA0) || (c[0] == 0xED && c[1] > 0x9F)) return 0; /* overlong, surrogate */
-    if ((c[0] == 0xF0 && c[1] < 0x90) || (c[0] == 0xF4 && c[1] > 0x8F)) return 0; /* overlong, past U+10FFFF */
-    size_t length = c[0] < 0xE0 ? 2 : c[0] < 0xF0 ? 3 : 4;
-    for (size_t i = 1; i < length; i++)
-        if ((c[i] & 0xC0) != 0x80) return 0;
-    return length;
+static size_t printable_length(const char *c, size_t size) {
+    uint32_t code;
+    size_t length = utf8_decode(c, size, &code);
+    bool itself = length == 3 && memcmp(c, "\uFFFD", 3) == 0;
+    if (code == UTF8_REPLACEMENT && !itself) return 0;
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) ? 0 : length;
 }
 
 /* Formats one line of whole, printable characters; what does not fit is left out. */
 static void format_line(char *text, size_t capacity, const char *format, va_list args) {
     int wanted = vsnprintf(text, capacity, format, args);
     bool cut = wanted < 0 || (size_t)wanted >= capacity;
-    unsigned char *c = (unsigned char *)text, *end = c + strlen(text);
+    char *c = text, *end = c + strlen(text);
     while (c < end) {
-        size_t length = printable_length(c);
-        if (length == 0 && cut && end - c < 4 && *c >= 0xC2) *c = '\0'; /* most likely the cut went through it */
+        size_t length = printable_length(c, (size_t)(end - c));
+        bool begins = end - c < 4 && (unsigned char)*c >= 0xC2;
+        if (length == 0 && cut && begins) *c = '\0'; /* most likely the cut went through it */
         if (*c == '\0') return;
         if (length == 0) *c = '?';
         c += length ? length : 1;

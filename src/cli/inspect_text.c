@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "cli/inspect_report.h"
 #include "gguf/quote.h"
 
@@ -11,7 +12,7 @@ enum { WIDEST_NAME = 64, FEW_ELEMENTS = 5, SHORT_ELEMENT = 16, SHORT_TEXT = 80 }
 static int columns(const char *text) {
     int n = 0;
     uint32_t code;
-    for (size_t at = 0, size = strlen(text); at < size; n++) at += quote_decode(text + at, size - at, &code);
+    for (size_t at = 0, size = strlen(text); at < size; n++) at += utf8_decode(text + at, size - at, &code);
     return n;
 }
 

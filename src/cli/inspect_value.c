@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "cli/inspect_report.h"
 #include "gguf/quote.h"
 
@@ -61,7 +62,7 @@ static void print_real(const inspect_style *style, double v, bool is_single) {
 static void put_json_character(FILE *out, uint32_t code, const char *bytes, size_t size) {
     if (code == '\n')
         fputs("\\n", out);
-    else if (code == QUOTE_REPLACEMENT)
+    else if (code == UTF8_REPLACEMENT)
         fputs("\xEF\xBF\xBD", out);
     else if (quote_is_harmless(code))
         fwrite(bytes, 1, size, out);
@@ -78,7 +79,7 @@ void inspect_print_string(const inspect_style *style, gguf_text text) {
             break;
         }
         uint32_t code;
-        size_t size = quote_decode(text.bytes + at, text.size - at, &code);
+        size_t size = utf8_decode(text.bytes + at, text.size - at, &code);
         char safe[QUOTE_CHARACTER];
         if (code == '"' || code == '\\') fputc('\\', style->out);
         if (style->json)

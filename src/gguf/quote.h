@@ -7,14 +7,9 @@
 #include <stdint.h>
 
 enum {
-    QUOTE_NAME = 96,     /* capacity for a name that an error message shows */
+    QUOTE_NAME = 96,    /* capacity for a name that an error message shows */
     QUOTE_CHARACTER = 8, /* capacity for one character */
-    QUOTE_REPLACEMENT = 0xFFFD
 };
-
-/* Decodes one UTF-8 character from the `size` > 0 bytes at `bytes` and returns how many of them it took. Bytes that are
- * no UTF-8 (overlong forms and surrogates included) give U+FFFD, one for as many bytes as could begin a character. */
-size_t quote_decode(const char *bytes, size_t size, uint32_t *code);
 
 /* False for control characters and for those that reorder or hide the text around them on a terminal. */
 bool quote_is_harmless(uint32_t code);

@@ -12,9 +12,9 @@
 #include <stdbool.h>
 
 #include "base/buffer.h"
+#include "base/utf8.h"
 #include "text/tokenizer.h"
 #include "text/tokens.h"
-#include "text/utf8.h"
 
 typedef enum harmony_special {
     HARMONY_START,

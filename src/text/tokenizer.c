@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "gguf/quote.h"
 #include "gguf/vocab.h"
 #include "gguf/vocab_map.h"
 #include "text/merges.h"
 #include "text/pieces.h"
-#include "text/utf8.h"
 
 #define KEY_MODEL "tokenizer.ggml.model"
 #define KEY_PRE "tokenizer.ggml.pre"

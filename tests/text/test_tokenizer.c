@@ -5,9 +5,9 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "gguf/vocab_map.h"
 #include "random.h"
-#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 static tokenizer *real, *small;

@@ -1,15 +1,20 @@
-/* utf8.h: checking and repairing UTF-8, at once or as a stream.
+/* utf8.h: reading, checking and repairing UTF-8, at once or as a stream.
  *
  * What is not UTF-8 becomes U+FFFD: one for each longest run of bytes that could have begun a character (the practice
  * that the Unicode standard recommends), so E2 82 41 becomes U+FFFD A, and C0 80 becomes two U+FFFD. */
-#ifndef TEXT_UTF8_H
-#define TEXT_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buffer.h"
+
+enum { UTF8_REPLACEMENT = 0xFFFD };
+
+/* Decodes the first of `size` > 0 bytes: *code is the character, or U+FFFD where there is none. Returns its bytes. */
+size_t utf8_decode(const char *bytes, size_t size, uint32_t *code);
 
 bool utf8_valid(const char *text, size_t size);
 

@@ -1,5 +1,5 @@
 /* UTF-8: what counts as valid, what replaces the rest, and streams cut at every place. */
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include "random.h"
 #include "support.h"
@@ -142,8 +142,28 @@ static void test_random_streams(void **state) {
     }
 }
 
+static void decoding_tells_every_code_point(void **state) {
+    (void)state;
+    for (uint32_t code = 1; code < 0x110000; code += code < 0x900 ? 1 : 37) {
+        if (code >= 0xD800 && code < 0xE000) continue;
+        char bytes[4];
+        size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+        for (size_t i = size; i-- > 1;) bytes[i] = (char)(0x80 | (code >> (6 * (size - 1 - i)) & 0x3F));
+        static const uint32_t lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+        bytes[0] = (char)(lead[size] | code >> (6 * (size - 1)));
+        uint32_t got;
+        assert_int_equal(utf8_decode(bytes, size, &got), size);
+        assert_int_equal(got, code);
+        if (size > 1) {
+            assert_int_equal(utf8_decode(bytes, size - 1, &got), size - 1);
+            assert_int_equal(got, 0xFFFD);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decoding_tells_every_code_point),
         cmocka_unit_test(test_repair),
         cmocka_unit_test(test_nul_is_a_character),
         cmocka_unit_test(test_streams_cut_anywhere),

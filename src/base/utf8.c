@@ -1,12 +1,13 @@
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
 typedef enum unit_kind { UNIT_CHARACTER, UNIT_BROKEN, UNIT_TORN } unit_kind;
 
 /* The first unit of bytes[size], size > 0: a character, or the longest run that begins like one but goes on wrongly
- * (UNIT_BROKEN, at least one byte) or is cut by the end of the input (UNIT_TORN). Returns its size. */
-static size_t next_unit(const uint8_t *bytes, size_t size, unit_kind *kind) {
+ * (UNIT_BROKEN, at least one byte) or is cut by the end of the input (UNIT_TORN). *code is the character or U+FFFD. Returns
+ * the unit's size. */
+static size_t next_unit(const uint8_t *bytes, size_t size, unit_kind *kind, uint32_t *code) {
     uint8_t lead = bytes[0], low = 0x80, high = 0xBF; /* bounds of the second byte */
     size_t need = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     if (lead == 0xE0) low = 0xA0;  /* no overlong forms */
@@ -14,17 +15,27 @@ static size_t next_unit(const uint8_t *bytes, size_t size, unit_kind *kind) {
     if (lead == 0xF0) low = 0x90;
     if (lead == 0xF4) high = 0x8F; /* nothing beyond U+10FFFF */
     *kind = UNIT_BROKEN;
+    *code = UTF8_REPLACEMENT;
     if ((lead >= 0x80 && lead < 0xC2) || lead > 0xF4) return 1;
+    uint32_t value = need == 1 ? lead : lead & (0x7Fu >> need);
     for (size_t i = 1; i < need; i++) {
         if (i == size) {
             *kind = UNIT_TORN;
             return i;
         }
         if (bytes[i] < low || bytes[i] > high) return i;
-        low = 0x80, high = 0xBF;
+        value = value << 6 | (bytes[i] & 0x3Fu);
+        low = 0x80;
+        high = 0xBF;
     }
     *kind = UNIT_CHARACTER;
+    *code = value;
     return need;
+}
+
+size_t utf8_decode(const char *bytes, size_t size, uint32_t *code) {
+    unit_kind kind;
+    return next_unit((const uint8_t *)bytes, size, &kind, code);
 }
 
 /* Bytes of whole characters at the start. */
@@ -32,7 +43,8 @@ static size_t valid_prefix(const uint8_t *bytes, size_t size) {
     size_t at = 0;
     while (at < size) {
         unit_kind kind;
-        size_t unit = next_unit(bytes + at, size - at, &kind);
+        uint32_t code;
+        size_t unit = next_unit(bytes + at, size - at, &kind, &code);
         if (kind != UNIT_CHARACTER) break;
         at += unit;
     }
@@ -50,7 +62,8 @@ static gptoss_status append_units(const uint8_t *bytes, size_t size, buffer *out
         at += valid;
         if (at == size) break;
         unit_kind kind;
-        size_t unit = next_unit(bytes + at, size - at, &kind);
+        uint32_t code;
+        size_t unit = next_unit(bytes + at, size - at, &kind, &code);
         if (kind == UNIT_TORN) break;
         TRY(buffer_append_text(out, "\uFFFD", err));
         at += unit;
