@@ -47,7 +47,7 @@ typedef struct plan {
     const synth_options *options;
     gguf_writer *writer;
     planned_tensor *tensors;
-    size_t count;
+    size_t count, capacity;
     recipe *recipes[32];
     size_t recipe_count;
 } plan;
@@ -108,7 +108,11 @@ static gptoss_status add_tensor(plan *p, const char *name, gguf_type type, doubl
                         .piece_bytes = piece_about / block_bytes * block_bytes};
     t.pieces = (t.bytes + t.piece_bytes - 1) / t.piece_bytes;
     TRY(find_recipe(p, type, center, deviation, &t.blocks, err));
-    TRY(mem_resize(&p->tensors, p->count + 1, sizeof *p->tensors, "list of tensors", err));
+    if (p->count == p->capacity) {
+        size_t capacity = p->capacity ? 2 * p->capacity : 64;
+        TRY(mem_resize(&p->tensors, capacity, sizeof *p->tensors, "list of tensors", err));
+        p->capacity = capacity;
+    }
     p->tensors[p->count++] = t;
     return GPTOSS_OK;
 }

@@ -44,7 +44,7 @@ struct gguf_writer {
         size_t at, size;
     } * keys; /* in `values` */
     out_tensor *tensors;
-    size_t tensor_count;
+    size_t tensor_count, tensor_capacity;
     out_part *parts;
     uint32_t part_count;
     uint64_t alignment;
@@ -202,7 +202,11 @@ gptoss_status gguf_write_tensor(gguf_writer *w, const char *name, uint32_t n_dim
             return error_set(err, GPTOSS_MISUSE, "tensor %s: dimension %u is %llu", name, d,
                              (unsigned long long)dims[d]);
     }
-    TRY(mem_resize(&w->tensors, w->tensor_count + 1, sizeof *w->tensors, "tensor directory", err));
+    if (w->tensor_count == w->tensor_capacity) {
+        size_t capacity = w->tensor_capacity ? 2 * w->tensor_capacity : 64;
+        TRY(mem_resize(&w->tensors, capacity, sizeof *w->tensors, "tensor directory", err));
+        w->tensor_capacity = capacity;
+    }
     TRY(mem_array(1, sizeof *t.bytes_given, "tensor directory", &t.bytes_given, err));
     w->tensors[w->tensor_count++] = t;
     return GPTOSS_OK;
