@@ -40,9 +40,9 @@ bool random_blocks_supports(gguf_type type) {
 static uint16_t half_of(double x) {
     uint16_t sign = x < 0 ? 0x8000 : 0;
     double size = fmin(fabs(x), 65504.0);
+    if (size < 0x1p-14) return (uint16_t)(sign | (unsigned)(size * 0x1p24 + 0.5)); /* subnormal, or 0 */
     int exponent;
     double fraction = frexp(size, &exponent); /* size = fraction * 2^exponent, fraction in [0.5, 1) */
-    if (exponent < -13) return (uint16_t)(sign | (unsigned)(size * 0x1p24 + 0.5));
     /* A fraction that rounds up to 1 carries into the exponent, which is right. */
     return (uint16_t)(sign | (((unsigned)(exponent + 14) << 10) + (unsigned)((2 * fraction - 1) * 1024 + 0.5)));
 }
