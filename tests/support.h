@@ -3,8 +3,8 @@
 #define TESTS_SUPPORT_H
 
 #include <setjmp.h>
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,13 +16,12 @@
 #include "base/error.h"
 
 /* Fails the test with the error's text when a call did not return GPTOSS_OK. */
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        gptoss_error assert_error = {0};                                                                               \
-        gptoss_error *err = &assert_error;                                                                             \
-        gptoss_status assert_status = (call);                                                                          \
-        if (assert_status != GPTOSS_OK)                                                                                \
-            fail_msg("%s: %s: %s", #call, gptoss_status_name(assert_status), err->text);                               \
+#define assert_ok(call)                                                                                              \
+    do {                                                                                                             \
+        gptoss_error assert_error = {0};                                                                             \
+        gptoss_error *err = &assert_error;                                                                           \
+        gptoss_status assert_status = (call);                                                                        \
+        if (assert_status != GPTOSS_OK) fail_msg("%s: %s: %s", #call, gptoss_status_name(assert_status), err->text); \
     } while (0)
 
 /* ||got - want|| / ||want||; infinite when either holds a NaN or an infinity. */
@@ -32,7 +31,7 @@ double relative_error(const float *got, const float *want, size_t count);
 typedef struct golden {
     char path[512];
     uint32_t *tokens; /* [positions] */
-    float *logits;   /* [positions][n_vocab] */
+    float *logits;    /* [positions][n_vocab] */
     size_t positions, n_vocab;
 } golden;
 

@@ -12,7 +12,7 @@ typedef struct buffer {
     size_t size, capacity;
 } buffer;
 
-void buffer_free(buffer *b); /* and empty it */
+void buffer_free(buffer *b);  /* and empty it */
 void buffer_clear(buffer *b); /* keeps the capacity */
 
 /* `bytes` must not point into b. On failure b is unchanged. */
@@ -21,8 +21,8 @@ gptoss_status buffer_append_text(buffer *b, const char *text, gptoss_error *err)
 gptoss_status buffer_printf(buffer *b, gptoss_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Appends all that `path` ("-" is standard input) holds; more than `limit` bytes is GPTOSS_BAD_INPUT. On failure b holds
- * what it held before. */
+/* Appends all that `path` ("-" is standard input) holds; more than `limit` bytes is GPTOSS_BAD_INPUT. On failure b
+ * holds what it held before. */
 gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss_error *err);
 
 #endif

@@ -5,9 +5,9 @@
 #include <gptoss.h>
 
 /* Writes a formatted description into *err (err may be NULL) and returns `status`, so that a failing function can end
- * with `return error_set(err, GPTOSS_BAD_INPUT, "...", ...)`. Control characters and bytes that are no UTF-8 become '?',
- * as the text may quote hostile files. Longer text is cut at the end of a whole character. The arguments must not point
- * into *err. */
+ * with `return error_set(err, GPTOSS_BAD_INPUT, "...", ...)`. Control characters and bytes that are no UTF-8 become
+ * '?', as the text may quote hostile files. Longer text is cut at the end of a whole character. The arguments must not
+ * point into *err. */
 gptoss_status error_set(gptoss_error *err, gptoss_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -20,10 +20,10 @@ gptoss_status error_prefix(gptoss_error *err, gptoss_status status, const char *
     __attribute__((format(printf, 3, 4)));
 
 /* Returns from the calling function when `call` fails; for places that have nothing to release. */
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        gptoss_status try_status = (call);                                                                             \
-        if (try_status != GPTOSS_OK) return try_status;                                                                \
+#define TRY(call)                                       \
+    do {                                                \
+        gptoss_status try_status = (call);              \
+        if (try_status != GPTOSS_OK) return try_status; \
     } while (0)
 
 #endif

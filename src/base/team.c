@@ -6,8 +6,8 @@
 
 #include "base/mem.h"
 
-/* Waiting begins with a short spin, since the next step of a layer usually follows within microseconds, and then sleeps,
- * since other ranks may need the core. */
+/* Waiting begins with a short spin, since the next step of a layer usually follows within microseconds, and then
+ * sleeps, since other ranks may need the core. */
 enum { SPINS_BEFORE_SLEEP = 2000 };
 
 struct team {

@@ -5,8 +5,8 @@
 typedef enum unit_kind { UNIT_CHARACTER, UNIT_BROKEN, UNIT_TORN } unit_kind;
 
 /* The first unit of bytes[size], size > 0: a character, or the longest run that begins like one but goes on wrongly
- * (UNIT_BROKEN, at least one byte) or is cut by the end of the input (UNIT_TORN). *code is the character or U+FFFD. Returns
- * the unit's size. */
+ * (UNIT_BROKEN, at least one byte) or is cut by the end of the input (UNIT_TORN). *code is the character or U+FFFD.
+ * Returns the unit's size. */
 static size_t next_unit(const uint8_t *bytes, size_t size, unit_kind *kind, uint32_t *code) {
     uint8_t lead = bytes[0], low = 0x80, high = 0xBF; /* bounds of the second byte */
     size_t need = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;

@@ -1,4 +1,5 @@
-/* launcher.h: what mpirun, or srun, told this process before MPI starts: a command that needs no ranks never starts it. */
+/* launcher.h: what mpirun, or srun, told this process before MPI starts: a command that needs no ranks never starts it.
+ */
 #ifndef CLI_LAUNCHER_H
 #define CLI_LAUNCHER_H
 

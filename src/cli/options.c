@@ -22,8 +22,7 @@ static gptoss_status refuse_unknown(const option *options, size_t count, const c
         }
     }
     int shown = length > 60 ? 60 : (int)length;
-    if (nearest)
-        return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; did you mean --%s?", shown, name, nearest);
+    if (nearest) return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; did you mean --%s?", shown, name, nearest);
     return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; --help lists the flags", shown, name);
 }
 
@@ -35,9 +34,12 @@ static gptoss_status set_count(const option *o, const char *text, gptoss_error *
     uint64_t scale = 1;
     if (good && *end) {
         switch (*end++) {
-        case 'k': case 'K': scale = UINT64_C(1) << 10; break;
-        case 'm': case 'M': scale = UINT64_C(1) << 20; break;
-        case 'g': case 'G': scale = UINT64_C(1) << 30; break;
+        case 'k':
+        case 'K': scale = UINT64_C(1) << 10; break;
+        case 'm':
+        case 'M': scale = UINT64_C(1) << 20; break;
+        case 'g':
+        case 'G': scale = UINT64_C(1) << 30; break;
         default: good = false;
         }
         if (good && *end) good = false;
@@ -45,7 +47,8 @@ static gptoss_status set_count(const option *o, const char *text, gptoss_error *
     uint64_t value = 0;
     if (!good) return error_set(err, GPTOSS_MISUSE, "--%s wants a whole number, not \"%s\"", o->name, text);
     if (!mem_mul_u64(n, scale, &value) || (double)value < o->min || (double)value > o->max)
-        return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %.0f to %.0f", o->name, text, o->min, o->max);
+        return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %.0f to %.0f", o->name, text, o->min,
+                         o->max);
     *(uint64_t *)o->target = value;
     return GPTOSS_OK;
 }
@@ -94,8 +97,7 @@ static gptoss_status parse_flag(const option *options, size_t count, int argc, c
     if (!o) return refuse_unknown(options, count, name, length, err);
 
     size_t index = (size_t)(o - options);
-    if (seen[index] && o->kind != OPTION_LIST)
-        return error_set(err, GPTOSS_MISUSE, "--%s is given twice", o->name);
+    if (seen[index] && o->kind != OPTION_LIST) return error_set(err, GPTOSS_MISUSE, "--%s is given twice", o->name);
     seen[index] = true;
 
     const char *value = equals ? equals + 1 : NULL;

@@ -22,7 +22,7 @@ typedef struct option_texts {
 } option_texts;
 
 typedef struct option {
-    const char *name;  /* without the dashes */
+    const char *name; /* without the dashes */
     option_kind kind;
     void *target;      /* keeps its value, the default, when the flag is not given */
     double min, max;   /* for OPTION_COUNT and OPTION_NUMBER */

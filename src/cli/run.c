@@ -12,8 +12,8 @@
 #include "cli/run_prompt.h"
 #include "engine/engine.h"
 
-/* What rank 0 does on its own: the text side of the run. Everything in it that can fail is opened before the other ranks
- * begin to wait for waves. */
+/* What rank 0 does on its own: the text side of the run. Everything in it that can fail is opened before the other
+ * ranks begin to wait for waves. */
 typedef struct front {
     tokenizer *tokenizer;
     tokens prompt;

@@ -86,8 +86,7 @@ static double tokens_per_second(uint32_t generated, double seconds) {
 
 static gptoss_status print_telemetry(answer *a, uint32_t step, uint32_t token, gptoss_error *err) {
     buffer line = {0};
-    gptoss_status status =
-        buffer_printf(&line, err, "step=%u token=%u entropy=%.3f", step, token, a->report.entropy);
+    gptoss_status status = buffer_printf(&line, err, "step=%u token=%u entropy=%.3f", step, token, a->report.entropy);
     for (uint32_t i = 0; i < a->report.n_top && status == GPTOSS_OK; i++) {
         status = buffer_printf(&line, err, " top%u=", i + 1);
         if (status == GPTOSS_OK) status = append_visible(a->tokenizer, a->report.top[i].token, &line, err);
@@ -95,7 +94,8 @@ static gptoss_status print_telemetry(answer *a, uint32_t step, uint32_t token, g
             status = buffer_printf(&line, err, " p%u=%.4f", i + 1, exp((double)a->report.top[i].logprob));
     }
     if (status == GPTOSS_OK)
-        status = buffer_printf(&line, err, " tok/s=%.2f\n", tokens_per_second(step + 1, clock_seconds() - a->first_token));
+        status =
+            buffer_printf(&line, err, " tok/s=%.2f\n", tokens_per_second(step + 1, clock_seconds() - a->first_token));
     if (status == GPTOSS_OK) status = print_text(line.data, line.size, stderr, err);
     buffer_free(&line);
     return status;
@@ -314,8 +314,9 @@ static void print_summary(const answer *a, const generate_result *result, figure
     fprintf(stderr, "prompt %u tokens, %.2f tokens/s; answer %u tokens, %.2f tokens/s; first token after %.2f s\n",
             a->n_prompt, f.prompt_rate, result->generated, f.generation_rate, f.to_first_token);
     for (int i = 0; i < e->cluster.size; i++)
-        fprintf(stderr, "rank %d: layers %llu to %llu, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n",
-                i, (unsigned long long)e->facts[i].layer_begin, (unsigned long long)e->facts[i].layer_end - 1,
+        fprintf(stderr,
+                "rank %d: layers %llu to %llu, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i,
+                (unsigned long long)e->facts[i].layer_begin, (unsigned long long)e->facts[i].layer_end - 1,
                 (double)e->facts[i].mapped_bytes / 1e6, (double)e->facts[i].kv_bytes / 1e6,
                 (unsigned long long)e->facts[i].threads);
 }

@@ -21,11 +21,11 @@ typedef struct answer {
     harmony_parser *parser; /* NULL: raw text */
     utf8_stream raw;
     stop_strings stops;
-    buffer fresh;           /* text that the token at hand made ready for print */
-    buffer content;         /* of the final channel, or raw, as far as it passed the stop strings */
-    bool line_is_open;      /* standard output is in the middle of a line */
-    harmony_answer whole;   /* the reasoning and tool calls so far */
-    double first_token;     /* clock_seconds() of the first token */
+    buffer fresh;         /* text that the token at hand made ready for print */
+    buffer content;       /* of the final channel, or raw, as far as it passed the stop strings */
+    bool line_is_open;    /* standard output is in the middle of a line */
+    harmony_answer whole; /* the reasoning and tool calls so far */
+    double first_token;   /* clock_seconds() of the first token */
     sampler_report report;
     gptoss_status status; /* of the first failure inside a callback */
     gptoss_error err;
@@ -39,8 +39,8 @@ void answer_close(answer *a); /* a zeroed one is fine */
 /* Makes the request report to this answer; the reading of the prompt begins. */
 void answer_connect(answer *a, generate_request *request);
 
-/* Prints what is still held back and the summary. `status`: how generate ended; nothing but a line break and the summary
- * is printed after a failure. */
+/* Prints what is still held back and the summary. `status`: how generate ended; nothing but a line break and the
+ * summary is printed after a failure. */
 gptoss_status answer_finish(answer *a, gptoss_status status, const generate_result *result, gptoss_error *err);
 
 #endif

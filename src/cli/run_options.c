@@ -24,7 +24,8 @@ static size_t describe(run_options *o, option *table) {
         {"show-analysis", OPTION_SWITCH, &o->show_analysis, 0, 0, NULL, "print the model's reasoning on stderr"},
         {"max-tokens", OPTION_COUNT, &o->max_tokens, 0, count_max, "N", "longest answer (128)"},
         {"stop", OPTION_LIST, &o->stop, 0, 0, "TEXT", "end the answer before this text; may be repeated"},
-        {"temperature", OPTION_NUMBER, &o->sampling.temperature, 0, 100, "T", "0: always the likeliest token (default)"},
+        {"temperature", OPTION_NUMBER, &o->sampling.temperature, 0, 100, "T",
+         "0: always the likeliest token (default)"},
         {"top-p", OPTION_NUMBER, &o->sampling.top_p, 0, 1, "P", "sample from the likeliest that sum to P (1)"},
         {"top-k", OPTION_COUNT, &o->top_k, 0, count_max, "K", "sample from the K likeliest (0: all)"},
         {"min-p", OPTION_NUMBER, &o->sampling.min_p, 0, 1, "P", "sample from those P times as likely as the first (0)"},
@@ -32,7 +33,8 @@ static size_t describe(run_options *o, option *table) {
         {"repetition-penalty", OPTION_NUMBER, &o->sampling.repetition_penalty, 0.01, 100, "R", "1: off"},
         {"frequency-penalty", OPTION_NUMBER, &o->sampling.frequency_penalty, -100, 100, "F", "0: off"},
         {"presence-penalty", OPTION_NUMBER, &o->sampling.presence_penalty, -100, 100, "F", "0: off"},
-        {"logit-bias", OPTION_LIST, &o->logit_bias_texts, 0, 0, "TOKEN=BIAS", "added to a token's logit; may be repeated"},
+        {"logit-bias", OPTION_LIST, &o->logit_bias_texts, 0, 0, "TOKEN=BIAS",
+         "added to a token's logit; may be repeated"},
         {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N", "longest prompt and answer together"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of the prompt read at a time (128)"},
@@ -76,12 +78,13 @@ static bool is_date(const char *text) {
 }
 
 static gptoss_status check(const run_options *o, gptoss_error *err) {
-    if (!o->gguf)
-        return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+    if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     int prompts = (o->prompt != NULL) + (o->prompt_file != NULL) + (o->tokens != NULL);
-    if (prompts == 0) return error_set(err, GPTOSS_MISUSE, "no prompt is given: use --prompt TEXT or --prompt-file FILE");
+    if (prompts == 0)
+        return error_set(err, GPTOSS_MISUSE, "no prompt is given: use --prompt TEXT or --prompt-file FILE");
     if (prompts > 1)
-        return error_set(err, GPTOSS_MISUSE, "--prompt, --prompt-file and --tokens exclude each other: give one of them");
+        return error_set(err, GPTOSS_MISUSE,
+                         "--prompt, --prompt-file and --tokens exclude each other: give one of them");
     if (strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
     bool raw = o->no_harmony || o->tokens;
@@ -125,7 +128,8 @@ void run_options_free(run_options *o) {
 void run_options_print_help(void) {
     run_options o;
     option table[MAX_OPTIONS];
-    puts("gptoss-dist run --gguf FILE --prompt TEXT [flags]: answers a prompt, streaming the answer to standard output.\n"
+    puts("gptoss-dist run --gguf FILE --prompt TEXT [flags]: answers a prompt, streaming the answer to standard "
+         "output.\n"
          "Start it with mpirun -np N to share the model's layers between N ranks.\n");
     options_print_help(table, describe(&o, table));
 }

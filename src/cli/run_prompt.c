@@ -14,9 +14,11 @@ static gptoss_status parse_tokens(const char *text, uint32_t n_vocab, tokens *ou
         unsigned long long id = strtoull(at, &end, 10);
         if (*at < '0' || *at > '9' || (*end != ',' && *end != '\0'))
             return error_set(err, GPTOSS_MISUSE,
-                             "--tokens wants numbers between commas, such as 1,2,3; what begins with \"%.20s\" is none", at);
+                             "--tokens wants numbers between commas, such as 1,2,3; what begins with \"%.20s\" is none",
+                             at);
         if (id >= n_vocab)
-            return error_set(err, GPTOSS_MISUSE, "--tokens names token %llu, but the vocabulary ends at %u", id, n_vocab - 1);
+            return error_set(err, GPTOSS_MISUSE, "--tokens names token %llu, but the vocabulary ends at %u", id,
+                             n_vocab - 1);
         TRY(tokens_add(out, (uint32_t)id, err));
         at = end;
         if (*at == '\0') return GPTOSS_OK;
@@ -24,11 +26,12 @@ static gptoss_status parse_tokens(const char *text, uint32_t n_vocab, tokens *ou
 }
 
 static gptoss_status refuse_length(const run_options *o, size_t count, uint32_t limit, gptoss_error *err) {
-    return error_set(err, GPTOSS_BAD_INPUT,
-                     "the prompt of %zu tokens and an answer of up to %llu need more than the limit of %u positions: lower "
-                     "--max-tokens%s%s",
-                     count, (unsigned long long)o->max_tokens, limit, o->max_kv ? ", raise --max-kv" : "",
-                     o->truncate_prompt ? "" : ", or give --truncate-prompt to drop the oldest text");
+    return error_set(
+        err, GPTOSS_BAD_INPUT,
+        "the prompt of %zu tokens and an answer of up to %llu need more than the limit of %u positions: lower "
+        "--max-tokens%s%s",
+        count, (unsigned long long)o->max_tokens, limit, o->max_kv ? ", raise --max-kv" : "",
+        o->truncate_prompt ? "" : ", or give --truncate-prompt to drop the oldest text");
 }
 
 /* Tokens by which the prompt is too long. */
@@ -61,8 +64,8 @@ static gptoss_status render_conversation(const run_options *o, const tokenizer *
     char date[11];
     today(date);
     harmony_message user = {.role = HARMONY_USER, .text = text->data, .size = text->size};
-    harmony_prompt prompt = {.date = o->date ? o->date : date, .instructions = o->system, .messages = &user,
-                             .message_count = 1};
+    harmony_prompt prompt = {
+        .date = o->date ? o->date : date, .instructions = o->system, .messages = &user, .message_count = 1};
     harmony_effort_by_name(o->reasoning, &prompt.effort);
     TRY(harmony_open(t, &h, err));
     TRY(harmony_render(&h, &prompt, out, err));

@@ -36,7 +36,8 @@ void progress_update(progress *p, uint64_t done) {
     for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < full ? '#' : '.';
     bar[BAR_WIDTH] = '\0';
     double left = done ? (now - p->started) * (double)(p->total - done) / (double)done : 0;
-    fprintf(stderr, "\r%s [%s] %3.0f %%, %.0f s left \033[K", p->what, bar, 100.0 * (double)done / (double)p->total, left);
+    fprintf(stderr, "\r%s [%s] %3.0f %%, %.0f s left \033[K", p->what, bar, 100.0 * (double)done / (double)p->total,
+            left);
     fflush(stderr);
     p->shown = now;
     p->visible = true;

@@ -22,12 +22,12 @@ gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err);
 void cluster_close(cluster *c);
 
 /* Collective. Returns the status of the lowest rank whose `mine` is not GPTOSS_OK, or GPTOSS_OK, the same on every
- * rank. On that rank *err keeps its text, with "rank 2 on MACHINE: " in front unless it is rank 0; on all others err->text
- * becomes empty: it is that rank's to tell. err may be NULL. */
+ * rank. On that rank *err keeps its text, with "rank 2 on MACHINE: " in front unless it is rank 0; on all others
+ * err->text becomes empty: it is that rank's to tell. err may be NULL. */
 gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *err);
 
-/* Collective. Fails, on every rank, when `value` is not the same everywhere; the first rank that differs from rank 0 has
- * the text: "rank 2 on MACHINE: `what` differs from that of rank 0". */
+/* Collective. Fails, on every rank, when `value` is not the same everywhere; the first rank that differs from rank 0
+ * has the text: "rank 2 on MACHINE: `what` differs from that of rank 0". */
 gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, gptoss_error *err);
 
 /* Collective. data[size] of rank 0 becomes that of every rank. */

@@ -58,8 +58,8 @@ gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, pipel
     p->limits = limits;
     if (wave_bytes(p, limits.chunk) > INT_MAX || result_bytes(p, limits.logits_rows) > INT_MAX) {
         free(p);
-        return error_set(err, GPTOSS_MISUSE, "a chunk of %u tokens makes messages of more than 2 GiB; use a smaller --chunk",
-                         limits.chunk);
+        return error_set(err, GPTOSS_MISUSE,
+                         "a chunk of %u tokens makes messages of more than 2 GiB; use a smaller --chunk", limits.chunk);
     }
     p->result_sent = MPI_REQUEST_NULL;
     p->n_waves = c->rank == 0 ? (uint32_t)c->size : 3;
@@ -107,8 +107,8 @@ gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t posi
                               uint32_t logits_rows, gptoss_error *err) {
     if (p->submitted - p->collected >= p->n_waves || count < 1 || count > p->limits.chunk || logits_rows > count ||
         logits_rows > p->limits.logits_rows)
-        return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens and %u rows of logits does not fit the pipeline", count,
-                         logits_rows);
+        return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens and %u rows of logits does not fit the pipeline",
+                         count, logits_rows);
     wave *w = &p->waves[p->submitted % p->n_waves];
     link_wait(&w->sent); /* long complete: its result was collected */
     *w->message = (wave_header){.kind = WAVE_WORK, .position = position, .count = count, .logits_rows = logits_rows};
@@ -132,7 +132,8 @@ gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err) {
             return error_set(err, GPTOSS_PEER, "rank %d answered another wave than the one at position %u",
                              p->cluster.size - 1, asked->position);
     }
-    if (p->result->kind != WAVE_WORK) return error_set(err, GPTOSS_CANCELLED, "stopped at position %u", asked->position);
+    if (p->result->kind != WAVE_WORK)
+        return error_set(err, GPTOSS_CANCELLED, "stopped at position %u", asked->position);
     *logits = payload(p->result);
     return GPTOSS_OK;
 }
@@ -151,8 +152,8 @@ void pipeline_stop(pipeline *p) {
 static gptoss_status check_wave(const pipeline *p, const wave_header *m, size_t bytes, gptoss_error *err) {
     if (bytes < sizeof *m || m->kind < WAVE_WORK || m->kind > WAVE_STOP || m->count > p->limits.chunk ||
         m->logits_rows > m->count || m->logits_rows > p->limits.logits_rows || bytes != wave_bytes(p, m->count))
-        return error_set(err, GPTOSS_PEER, "rank %d received a malformed wave of %zu bytes from rank %d", p->cluster.rank,
-                         bytes, p->cluster.rank - 1);
+        return error_set(err, GPTOSS_PEER, "rank %d received a malformed wave of %zu bytes from rank %d",
+                         p->cluster.rank, bytes, p->cluster.rank - 1);
     return GPTOSS_OK;
 }
 

@@ -1,7 +1,8 @@
 /* pipeline.h: the stages of all ranks as one machine that takes tokens in at rank 0 and gives logits back there.
  *
- * A wave is a run of consecutive tokens of the sequence on its way through the stages. Rank 0 submits waves and collects
- * their results in the same order; up to pipeline_depth() of them travel at once, each stage working on another. */
+ * A wave is a run of consecutive tokens of the sequence on its way through the stages. Rank 0 submits waves and
+ * collects their results in the same order; up to pipeline_depth() of them travel at once, each stage working on
+ * another. */
 #ifndef CLUSTER_PIPELINE_H
 #define CLUSTER_PIPELINE_H
 

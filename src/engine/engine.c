@@ -65,7 +65,8 @@ static gptoss_status load_weights(engine *e, gptoss_error *err) {
     return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "stopped while reading the weights") : GPTOSS_OK;
 }
 
-/* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was given. */
+/* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was
+ * given. */
 static gptoss_status choose_cores(const engine *e, int *cores, gptoss_error *err) {
     if (!e->cluster.has_mpi) return topology_count_cores(cores, err);
     return topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, cores, err);

@@ -1,8 +1,8 @@
 /* engine.h: a model opened by all ranks together, each holding its slice. What `run` and `serve` stand on.
  *
- * Opening has two steps, so that rank 0 can read a prompt with the file's tokenizer, and refuse it, before any rank maps
- * weights. All functions are collective unless they say otherwise: every rank calls them, with the same arguments, and
- * gets the same status; the text of an error is left on the one rank that has it to tell (see cluster_agree). */
+ * Opening has two steps, so that rank 0 can read a prompt with the file's tokenizer, and refuse it, before any rank
+ * maps weights. All functions are collective unless they say otherwise: every rank calls them, with the same arguments,
+ * and gets the same status; the text of an error is left on the one rank that has it to tell (see cluster_agree). */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 

@@ -10,9 +10,9 @@
 
 typedef struct generate_request {
     const uint32_t *prompt; /* borrowed; every token < n_vocab */
-    uint32_t n_prompt;     /* at least 1 */
-    uint32_t max_tokens;   /* n_prompt + max_tokens must fit the stages' positions */
-    uint32_t chunk;        /* tokens a wave, at most the pipeline's */
+    uint32_t n_prompt;      /* at least 1 */
+    uint32_t max_tokens;    /* n_prompt + max_tokens must fit the stages' positions */
+    uint32_t chunk;         /* tokens a wave, at most the pipeline's */
     uint32_t n_vocab;
     sampler *sampler;
     sampler_report *report; /* filled before each on_token, or NULL */
@@ -26,11 +26,11 @@ typedef struct generate_request {
 } generate_request;
 
 typedef struct generate_result {
-    uint32_t generated;      /* tokens, the last one included */
-    bool stopped;            /* on_token ended it; otherwise max_tokens did */
-    double prompt_seconds;   /* until the prompt was read */
-    double first_token_at;   /* clock_seconds() when the first token was there; 0 without one */
-    double seconds;          /* all of it */
+    uint32_t generated;    /* tokens, the last one included */
+    bool stopped;          /* on_token ended it; otherwise max_tokens did */
+    double prompt_seconds; /* until the prompt was read */
+    double first_token_at; /* clock_seconds() when the first token was there; 0 without one */
+    double seconds;        /* all of it */
 } generate_result;
 
 /* *result is also written, as far as it went, when the work is cancelled. */

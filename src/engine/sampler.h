@@ -1,4 +1,5 @@
-/* sampler.h: from logits to the next token. The same logits, settings, seed and history give the same token anywhere. */
+/* sampler.h: from logits to the next token. The same logits, settings, seed and history give the same token anywhere.
+ */
 #ifndef ENGINE_SAMPLER_H
 #define ENGINE_SAMPLER_H
 
@@ -13,15 +14,16 @@ typedef struct logit_bias {
 } logit_bias;
 
 typedef struct sampler_settings {
-    double temperature;       /* 0: greedy */
-    uint32_t top_k;           /* keep the k likeliest tokens; 0: all */
-    double top_p;             /* then the fewest likeliest tokens whose probabilities sum to top_p; 1: all */
-    double min_p;             /* then those at least min_p times as likely as the likeliest; 0: all */
+    double temperature; /* 0: greedy */
+    uint32_t top_k;     /* keep the k likeliest tokens; 0: all */
+    double top_p;       /* then the fewest likeliest tokens whose probabilities sum to top_p; 1: all */
+    double min_p;       /* then those at least min_p times as likely as the likeliest; 0: all */
     uint64_t seed;
-    double repetition_penalty; /* divides positive, multiplies negative logits of tokens seen; 1: off (arXiv 1909.05858) */
-    double frequency_penalty;  /* times a generated token's count, subtracted from its logit */
-    double presence_penalty;   /* subtracted once from the logit of each token generated before */
-    const logit_bias *biases;  /* borrowed */
+    double
+        repetition_penalty; /* divides positive, multiplies negative logits of tokens seen; 1: off (arXiv 1909.05858) */
+    double frequency_penalty; /* times a generated token's count, subtracted from its logit */
+    double presence_penalty;  /* subtracted once from the logit of each token generated before */
+    const logit_bias *biases; /* borrowed */
     size_t n_biases;
 } sampler_settings;
 
@@ -34,9 +36,10 @@ typedef struct sampler_candidate {
 } sampler_candidate;
 
 typedef struct sampler_report {
-    double entropy;             /* nats */
-    float logprob;              /* of the token that was chosen */
-    sampler_candidate *top;     /* the caller's array of n_top, filled with the likeliest, descending, as far as there are any; may be NULL */
+    double entropy;         /* nats */
+    float logprob;          /* of the token that was chosen */
+    sampler_candidate *top; /* the caller's array of n_top, filled with the likeliest, descending, as far as there are
+                               any; may be NULL */
     uint32_t n_top;
 } sampler_report;
 

@@ -18,9 +18,21 @@
 #include "base/error.h"
 #include "gguf/types.h"
 
-typedef enum gguf_kind { /* types of metadata values; the numbers are the format's */
-    GGUF_U8 = 0, GGUF_I8 = 1, GGUF_U16 = 2, GGUF_I16 = 3, GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_BOOL = 7,
-    GGUF_STRING = 8, GGUF_ARRAY = 9, GGUF_U64 = 10, GGUF_I64 = 11, GGUF_F64 = 12
+/* Types of metadata values; the numbers are the format's. */
+typedef enum gguf_kind {
+    GGUF_U8 = 0,
+    GGUF_I8 = 1,
+    GGUF_U16 = 2,
+    GGUF_I16 = 3,
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9,
+    GGUF_U64 = 10,
+    GGUF_I64 = 11,
+    GGUF_F64 = 12
 } gguf_kind;
 
 size_t gguf_kind_bytes(gguf_kind kind); /* of one value; 0 for texts and arrays, which vary in size */
@@ -44,17 +56,17 @@ typedef struct gguf_tensor {
     uint32_t n_dims;  /* 1 to 4 */
     uint64_t dims[4]; /* dims[0] is the row length (contiguous); unused ones are 1 */
     gguf_type type;
-    uint64_t offset;  /* of the data from the start of its part, in bytes */
-    uint64_t bytes;   /* 0 when gguf_type_traits(type) is NULL: nobody can tell */
-    uint32_t part;    /* 0-based */
+    uint64_t offset; /* of the data from the start of its part, in bytes */
+    uint64_t bytes;  /* 0 when gguf_type_traits(type) is NULL: nobody can tell */
+    uint32_t part;   /* 0-based */
 } gguf_tensor;
 
 typedef struct gguf_file gguf_file;
 
 /* Opens `path`. If it is one part of a split file (split.count > 1, named NAME-0000I-of-0000N.gguf), the others are
  * found beside it, whichever was given. Tensors are numbered in directory order, parts one after another; metadata is
- * that of part 1. The caller closes the file. Damage gives GPTOSS_BAD_INPUT with a text that begins with the path of the
- * part and tells the place in it (byte, key or tensor) and what is wrong. */
+ * that of part 1. The caller closes the file. Damage gives GPTOSS_BAD_INPUT with a text that begins with the path of
+ * the part and tells the place in it (byte, key or tensor) and what is wrong. */
 gptoss_status gguf_open(const char *path, gguf_file **out, gptoss_error *err);
 void gguf_close(gguf_file *file); /* NULL is fine. All borrowed pointers end here. */
 
@@ -68,12 +80,12 @@ uint64_t gguf_alignment(const gguf_file *file);                /* of part 1 */
 uint64_t gguf_fingerprint(const gguf_file *file);
 
 size_t gguf_tensor_count(const gguf_file *file);
-const gguf_tensor *gguf_tensor_at(const gguf_file *file, size_t index);          /* index < count */
-const gguf_tensor *gguf_find_tensor(const gguf_file *file, const char *name);    /* NULL when absent */
+const gguf_tensor *gguf_tensor_at(const gguf_file *file, size_t index);       /* index < count */
+const gguf_tensor *gguf_find_tensor(const gguf_file *file, const char *name); /* NULL when absent */
 
 size_t gguf_value_count(const gguf_file *file);
 const gguf_value *gguf_value_at(const gguf_file *file, size_t index);
-const gguf_value *gguf_find_value(const gguf_file *file, const char *key);       /* NULL when absent */
+const gguf_value *gguf_find_value(const gguf_file *file, const char *key); /* NULL when absent */
 
 /* Conversions: false (and *out untouched) when the value has another kind or does not fit. Any integer kind, negative
  * ones excluded, converts to u64; any number to f64. `value` may be NULL, which is false. */

@@ -22,8 +22,9 @@ void gguf_map_close(gguf_map *map); /* NULL is fine */
  * any of them lies outside the ranges given to gguf_map_open. */
 const void *gguf_map_at(const gguf_map *map, uint32_t part, uint64_t offset, uint64_t bytes);
 
-/* Reads from disk what of the mapped pages is not in memory yet, in file order, which a disk serves much faster than the
- * page faults of computing. `report` (NULL is fine) is called now and then; when it returns false the call ends early. */
+/* Reads from disk what of the mapped pages is not in memory yet, in file order, which a disk serves much faster than
+ * the page faults of computing. `report` (NULL is fine) is called now and then; when it returns false the call ends
+ * early. */
 typedef bool gguf_load_report(void *context, uint64_t done_bytes, uint64_t all_bytes);
 void gguf_map_load(const gguf_map *map, gguf_load_report *report, void *context);
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum {
-    QUOTE_NAME = 96,    /* capacity for a name that an error message shows */
+    QUOTE_NAME = 96,     /* capacity for a name that an error message shows */
     QUOTE_CHARACTER = 8, /* capacity for one character */
 };
 

@@ -133,7 +133,8 @@ static gptoss_status add_value(gguf_writer *w, gguf_text key, gguf_kind kind, gg
 }
 
 gptoss_status gguf_write_number(gguf_writer *w, const char *key, gguf_kind kind, const void *value, gptoss_error *err) {
-    if (!gguf_kind_bytes(kind)) return error_set(err, GPTOSS_MISUSE, "metadata %s: kind %d is no number", key, (int)kind);
+    if (!gguf_kind_bytes(kind))
+        return error_set(err, GPTOSS_MISUSE, "metadata %s: kind %d is no number", key, (int)kind);
     return add_value(w, text_of(key), kind, kind, 1, value, gguf_kind_bytes(kind), err);
 }
 

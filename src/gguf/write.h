@@ -30,8 +30,8 @@ gptoss_status gguf_write_texts(gguf_writer *w, const char *key, const gguf_text 
 /* A value as it stands in another file. Keys that the writer adds itself are passed over without an error. */
 gptoss_status gguf_write_copy(gguf_writer *w, const gguf_value *value, gptoss_error *err);
 
-/* Declares the next tensor, numbered 0, 1, 2 ...: dims[0] is the row length. Names are 1 to 63 bytes; two equal ones make
- * gguf_write_open fail. */
+/* Declares the next tensor, numbered 0, 1, 2 ...: dims[0] is the row length. Names are 1 to 63 bytes; two equal ones
+ * make gguf_write_open fail. */
 gptoss_status gguf_write_tensor(gguf_writer *w, const char *name, uint32_t n_dims, const uint64_t *dims, gguf_type type,
                                 gptoss_error *err);
 uint64_t gguf_write_tensor_bytes(const gguf_writer *w, size_t tensor); /* tensor < number of declared ones */

@@ -38,8 +38,7 @@ static void dequant_f16(const void *row, size_t count, float *out) {
 
 static void dequant_bf16(const void *row, size_t count, float *out) {
     const uint8_t *b = row;
-    for (size_t i = 0; i < count; i++)
-        out[i] = bits_to_float((uint32_t)b[2 * i] << 16 | (uint32_t)b[2 * i + 1] << 24);
+    for (size_t i = 0; i < count; i++) out[i] = bits_to_float((uint32_t)b[2 * i] << 16 | (uint32_t)b[2 * i + 1] << 24);
 }
 
 static void dequant_q4_0(const void *row, size_t count, float *out) {

@@ -1,10 +1,13 @@
-/* formats.h: the block layouts of quantized tensors, byte for byte as they stand in a GGUF file (ggml's definitions; for
- * MXFP4 the OCP Microscaling Formats specification 1.0). Blocks run along a row. All members are bytes, so that a
+/* formats.h: the block layouts of quantized tensors, byte for byte as they stand in a GGUF file (ggml's definitions;
+ * for MXFP4 the OCP Microscaling Formats specification 1.0). Blocks run along a row. All members are bytes, so that a
  * pointer to a block needs no alignment; 16-bit members are little-endian. */
 #ifndef KERNELS_FORMATS_H
 #define KERNELS_FORMATS_H
 
 #include <stdint.h>
+
+/* A block a line, to be read beside its formula. */
+/* clang-format off */
 
 typedef struct half { uint8_t bytes[2]; } half; /* IEEE binary16 */
 
@@ -35,6 +38,8 @@ typedef struct block_q5_k { half d, dmin; uint8_t scales[12], qh[32], qs[128]; }
 typedef struct block_q6_k { uint8_t ql[128], qh[64]; int8_t scales[16]; half d; } block_q6_k;
 /* 8 groups of 32: d * (scale - 32) * iq4_values[q], scales of 4 bits in scales_l and 2 in scales_h */
 typedef struct block_iq4_xs { half d; uint8_t scales_h[2], scales_l[4], qs[128]; } block_iq4_xs;
+
+/* clang-format on */
 
 _Static_assert(sizeof(block_q4_0) == 18, "Q4_0 block");
 _Static_assert(sizeof(block_q4_1) == 20, "Q4_1 block");

@@ -43,8 +43,8 @@ static gptoss_status read_number(const reader *r, const char *key, double fallba
     if (value && !gguf_as_f64(value, &n))
         return error_set(err, GPTOSS_BAD_INPUT, "%s: metadata gpt-oss.%s is not a number", r->path, key);
     if (!(n >= min && n <= max))
-        return error_set(err, GPTOSS_BAD_INPUT, "%s: metadata gpt-oss.%s is %g, expected %g to %g", r->path, key, n, min,
-                         max);
+        return error_set(err, GPTOSS_BAD_INPUT, "%s: metadata gpt-oss.%s is %g, expected %g to %g", r->path, key, n,
+                         min, max);
     *out = n;
     return GPTOSS_OK;
 }
@@ -57,8 +57,9 @@ static gptoss_status check_architecture(const reader *r, gptoss_error *err) {
     if ((name.size == 7 && memcmp(name.bytes, "gpt-oss", 7) == 0) ||
         (name.size == 6 && memcmp(name.bytes, "gptoss", 6) == 0))
         return GPTOSS_OK;
-    return error_set(err, GPTOSS_BAD_INPUT, "%s: this is a model of architecture \"%.*s\"; only gpt-oss models run here",
-                     r->path, name.size > 40 ? 40 : (int)name.size, name.bytes);
+    return error_set(err, GPTOSS_BAD_INPUT,
+                     "%s: this is a model of architecture \"%.*s\"; only gpt-oss models run here", r->path,
+                     name.size > 40 ? 40 : (int)name.size, name.bytes);
 }
 
 static gptoss_status read_rope(const reader *r, hparams *hp, gptoss_error *err) {
@@ -70,14 +71,16 @@ static gptoss_status read_rope(const reader *r, hparams *hp, gptoss_error *err) 
         if (type.size == 4 && memcmp(type.bytes, "none", 4) == 0)
             hp->rope_factor = 1;
         else if (!(type.size == 4 && memcmp(type.bytes, "yarn", 4) == 0))
-            return error_set(err, GPTOSS_BAD_INPUT, "%s: rope scaling of type \"%.*s\" is not known, only yarn and none",
-                             r->path, type.size > 40 ? 40 : (int)type.size, type.bytes);
+            return error_set(err, GPTOSS_BAD_INPUT,
+                             "%s: rope scaling of type \"%.*s\" is not known, only yarn and none", r->path,
+                             type.size > 40 ? 40 : (int)type.size, type.bytes);
     }
     const gguf_value *dims = find(r, "rope.dimension_count");
     uint64_t n;
     if (dims && !(gguf_as_u64(dims, &n) && n == hp->head_dim))
-        return error_set(err, GPTOSS_BAD_INPUT, "%s: metadata gpt-oss.rope.dimension_count differs from the head size %u",
-                         r->path, hp->head_dim);
+        return error_set(err, GPTOSS_BAD_INPUT,
+                         "%s: metadata gpt-oss.rope.dimension_count differs from the head size %u", r->path,
+                         hp->head_dim);
     return GPTOSS_OK;
 }
 
@@ -110,7 +113,8 @@ gptoss_status hparams_read(const gguf_file *file, hparams *out, gptoss_error *er
     TRY(read_heads(&r, &hp, err));
     TRY(read_count(&r, "expert_count", 1, 4096, &hp.n_experts, err));
     TRY(read_count(&r, "expert_used_count", 1, hp.n_experts, &hp.n_experts_used, err));
-    const char *d_ff_key = find(&r, "expert_feed_forward_length") ? "expert_feed_forward_length" : "feed_forward_length";
+    const char *d_ff_key =
+        find(&r, "expert_feed_forward_length") ? "expert_feed_forward_length" : "feed_forward_length";
     TRY(read_count(&r, d_ff_key, 1, 1 << 20, &hp.d_ff, err));
     TRY(read_count(&r, "attention.sliding_window", 1, 1 << 30, &hp.window, err));
     TRY(read_count(&r, "context_length", 1, 1 << 30, &hp.context, err));

@@ -6,12 +6,12 @@
 
 typedef struct hparams {
     uint32_t n_layers;
-    uint32_t d_model;  /* width of the residual stream */
+    uint32_t d_model; /* width of the residual stream */
     uint32_t n_heads, n_kv_heads, head_dim;
     uint32_t n_experts, n_experts_used;
-    uint32_t d_ff;     /* width inside an expert */
-    uint32_t window;   /* positions an even layer attends to, the current one included */
-    uint32_t context;  /* positions the model was made for */
+    uint32_t d_ff;    /* width inside an expert */
+    uint32_t window;  /* positions an even layer attends to, the current one included */
+    uint32_t context; /* positions the model was made for */
     uint32_t n_vocab;
     float norm_eps;
     double rope_base, rope_factor, rope_original_context;

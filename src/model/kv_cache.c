@@ -40,7 +40,8 @@ void kv_cache_close(kv_cache *cache) {
     *cache = (kv_cache){0};
 }
 
-uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, uint32_t positions, uint32_t chunk) {
+uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, uint32_t positions,
+                        uint32_t chunk) {
     uint64_t rows = 0;
     for (uint32_t layer = layer_begin; layer < layer_end; layer++) rows += layer_capacity(hp, layer, positions, chunk);
     return rows * 2 * hp->n_kv_heads * hp->head_dim * sizeof(float);

@@ -25,7 +25,8 @@ gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t la
 void kv_cache_close(kv_cache *cache); /* and empties it */
 
 /* Bytes that kv_cache_open would reserve. */
-uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, uint32_t positions, uint32_t chunk);
+uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, uint32_t positions,
+                        uint32_t chunk);
 
 /* Stores the keys and values of one position: kv_heads * head_dim floats each. */
 void kv_cache_store(kv_layer *layer, size_t stride, uint32_t position, const float *keys, const float *values);

@@ -9,9 +9,7 @@
 
 enum { ROW_GRAIN = 8 };
 
-static uint32_t experts_used(const stage *s) {
-    return s->weights->slice.expert_0_only ? 1 : s->hp.n_experts_used;
-}
+static uint32_t experts_used(const stage *s) { return s->weights->slice.expert_0_only ? 1 : s->hp.n_experts_used; }
 
 static void route_step(void *context, int worker, int workers) {
     stage *s = context;
@@ -84,8 +82,8 @@ static void down_step(void *context, int worker, int workers) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
         matrix w = expert_matrix(&s->layer->down, e);
-        matmul(&w, (uint32_t)begin, (uint32_t)end, r->gate + slot * ff, ff, NULL, slots, s->layer->down.bias + e * width,
-               r->down + slot * width, width, stage_scratch(s, worker));
+        matmul(&w, (uint32_t)begin, (uint32_t)end, r->gate + slot * ff, ff, NULL, slots,
+               s->layer->down.bias + e * width, r->down + slot * width, width, stage_scratch(s, worker));
         for (uint32_t i = slot; i < slot + slots; i++) {
             float *x = s->x + r->slot_token[i] * width;
             for (uint64_t row = begin; row < end; row++) x[row] += r->slot_weight[i] * r->down[i * width + row];
@@ -117,7 +115,7 @@ gptoss_status moe_open(stage *s, gptoss_error *err) {
 
 void moe_close(stage *s) {
     routing *r = &s->routing;
-    void *buffers[] = {r->chosen, r->chosen_weights, r->slot_token, r->slot_weight, r->expert_begin,
-                       r->router_logits, r->gate, r->up, r->down};
+    void *buffers[] = {r->chosen,        r->chosen_weights, r->slot_token, r->slot_weight, r->expert_begin,
+                       r->router_logits, r->gate,           r->up,         r->down};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
 }

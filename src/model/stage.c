@@ -120,8 +120,7 @@ gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *
 void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x) {
     const matrix *e = &s->weights->embedding;
     dequant_row *dequant = dequant_for(e->type);
-    for (uint32_t t = 0; t < count; t++)
-        dequant(e->data + tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
+    for (uint32_t t = 0; t < count; t++) dequant(e->data + tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
 }
 
 typedef struct logits_work {
@@ -161,10 +160,14 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
         float **target;
         size_t rows, row;
     } buffers[] = {
-        {&s->normed, chunk, hp->d_model},    {&s->q, chunk, heads},
-        {&s->k, chunk, s->kv.stride},        {&s->v, chunk, s->kv.stride},
-        {&s->attended, chunk, heads},        {&s->scores, workers, s->positions},
-        {&s->scratch, workers, s->scratch_size}, {&s->cosines, chunk, hp->head_dim / 2},
+        {&s->normed, chunk, hp->d_model},
+        {&s->q, chunk, heads},
+        {&s->k, chunk, s->kv.stride},
+        {&s->v, chunk, s->kv.stride},
+        {&s->attended, chunk, heads},
+        {&s->scores, workers, s->positions},
+        {&s->scratch, workers, s->scratch_size},
+        {&s->cosines, chunk, hp->head_dim / 2},
         {&s->sines, chunk, hp->head_dim / 2},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
@@ -184,8 +187,7 @@ gptoss_status stage_open(const hparams *hp, const weights *w, team *t, uint32_t 
     s->team = t;
     s->positions = positions;
     s->chunk = chunk;
-    gptoss_status status =
-        kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, positions, chunk, &s->kv, err);
+    gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, positions, chunk, &s->kv, err);
     if (status == GPTOSS_OK) status = open_buffers(s, err);
     if (status != GPTOSS_OK) {
         stage_close(s);

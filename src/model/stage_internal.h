@@ -30,13 +30,13 @@ struct stage {
     kv_layer *kv_layer;
     uint32_t layer_number;
 
-    double *frequencies;                     /* [head_dim / 2] */
+    double *frequencies; /* [head_dim / 2] */
     float magnitude;
-    float *cosines, *sines;                  /* [chunk][head_dim / 2] */
-    float *normed;                           /* [chunk][d_model] */
-    float *q, *k, *v, *attended;             /* [chunk][heads * head_dim], kv likewise */
-    float *scores;                           /* [workers][positions] */
-    float *scratch;                          /* [workers][scratch_size] */
+    float *cosines, *sines;      /* [chunk][head_dim / 2] */
+    float *normed;               /* [chunk][d_model] */
+    float *q, *k, *v, *attended; /* [chunk][heads * head_dim], kv likewise */
+    float *scores;               /* [workers][positions] */
+    float *scratch;              /* [workers][scratch_size] */
     size_t scratch_size;
     routing routing;
 };

@@ -9,8 +9,26 @@
 
 /* The tensors of a layer, in the order of layer_tensors() below. */
 enum {
-    ATTN_NORM, ATTN_Q, ATTN_Q_BIAS, ATTN_K, ATTN_K_BIAS, ATTN_V, ATTN_V_BIAS, ATTN_SINKS, ATTN_OUTPUT, ATTN_OUTPUT_BIAS,
-    FFN_NORM, ROUTER, ROUTER_BIAS, GATE, GATE_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS, LAYER_TENSORS
+    ATTN_NORM,
+    ATTN_Q,
+    ATTN_Q_BIAS,
+    ATTN_K,
+    ATTN_K_BIAS,
+    ATTN_V,
+    ATTN_V_BIAS,
+    ATTN_SINKS,
+    ATTN_OUTPUT,
+    ATTN_OUTPUT_BIAS,
+    FFN_NORM,
+    ROUTER,
+    ROUTER_BIAS,
+    GATE,
+    GATE_BIAS,
+    UP,
+    UP_BIAS,
+    DOWN,
+    DOWN_BIAS,
+    LAYER_TENSORS
 };
 
 typedef struct tensor_spec {
@@ -77,7 +95,8 @@ static gptoss_status check_tensor(const gguf_file *file, const tensor_spec *spec
     const char *path = gguf_part_path(file, tensor ? tensor->part : 0);
     if (!tensor) {
         if (layer < 0) return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor %s is missing", path, spec->suffix);
-        return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor blk.%lld.%s is missing", path, (long long)layer, spec->suffix);
+        return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor blk.%lld.%s is missing", path, (long long)layer,
+                         spec->suffix);
     }
     const uint64_t *have = tensor->dims, *want = spec->dims;
     if (have[0] != want[0] || have[1] != want[1] || have[2] != want[2] || have[3] != 1)
@@ -174,8 +193,8 @@ static size_t collect_ranges(const gguf_file *file, const hparams *hp, slice wha
     size_t count = 0;
     for (uint32_t layer = what.layer_begin; layer < what.layer_end; layer++)
         for (int i = 0; i < LAYER_TENSORS; i++)
-            ranges[count++] = range_of(find_tensor(file, &specs[i], layer), hp->n_experts,
-                                       is_bank(i) && what.expert_0_only);
+            ranges[count++] =
+                range_of(find_tensor(file, &specs[i], layer), hp->n_experts, is_bank(i) && what.expert_0_only);
     const tensor_spec embedding = embedding_spec(hp), norm = output_norm_spec(hp), output = output_spec(hp);
     if (what.embedding) ranges[count++] = range_of(find_tensor(file, &embedding, -1), 1, false);
     if (what.output) {
@@ -193,8 +212,7 @@ gptoss_status weights_open(const gguf_file *file, const hparams *hp, slice what,
     weights *w = NULL;
     gguf_range *ranges = NULL;
     gptoss_status status = mem_array(1, sizeof *w, "weights of the slice", &w, err);
-    if (status == GPTOSS_OK)
-        status = mem_array(n_layers, sizeof *w->layers, "weights of the slice", &w->layers, err);
+    if (status == GPTOSS_OK) status = mem_array(n_layers, sizeof *w->layers, "weights of the slice", &w->layers, err);
     if (status == GPTOSS_OK)
         status = mem_array(n_layers * LAYER_TENSORS + 3, sizeof *ranges, "byte ranges of the slice", &ranges, err);
     if (status == GPTOSS_OK) {

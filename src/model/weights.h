@@ -9,9 +9,9 @@
 /* What one rank holds of a model. */
 typedef struct slice {
     uint32_t layer_begin, layer_end;
-    bool embedding;       /* the first stage: token_embd */
-    bool output;          /* the last stage: output_norm and output */
-    bool expert_0_only;   /* the fallback for small memories: no other expert is mapped or used */
+    bool embedding;     /* the first stage: token_embd */
+    bool output;        /* the last stage: output_norm and output */
+    bool expert_0_only; /* the fallback for small memories: no other expert is mapped or used */
 } slice;
 
 /* The same matrix of every expert; expert e begins at expert_bytes * e from the first. */
@@ -24,23 +24,23 @@ typedef struct expert_bank {
 matrix expert_matrix(const expert_bank *bank, uint32_t expert);
 
 typedef struct layer_weights {
-    const float *attn_norm;                     /* [d_model] */
-    matrix q, k, v, o;                          /* [heads * head_dim][d_model], kv likewise; o: [d_model][heads * head_dim] */
+    const float *attn_norm; /* [d_model] */
+    matrix q, k, v, o;      /* [heads * head_dim][d_model], kv likewise; o: [d_model][heads * head_dim] */
     const float *q_bias, *k_bias, *v_bias, *o_bias;
-    const float *sinks;                         /* [heads] */
-    const float *ffn_norm;                      /* [d_model] */
-    matrix router;                              /* [experts][d_model] */
-    const float *router_bias;                   /* [experts] */
-    expert_bank gate, up, down;                 /* [d_ff][d_model] twice, [d_model][d_ff] */
+    const float *sinks;         /* [heads] */
+    const float *ffn_norm;      /* [d_model] */
+    matrix router;              /* [experts][d_model] */
+    const float *router_bias;   /* [experts] */
+    expert_bank gate, up, down; /* [d_ff][d_model] twice, [d_model][d_ff] */
 } layer_weights;
 
 typedef struct weights {
     slice slice;
-    layer_weights *layers;     /* [layer_end - layer_begin] */
-    matrix embedding;          /* [vocab][d_model]; data is NULL outside the first stage */
-    const float *output_norm;  /* [d_model]; NULL outside the last stage */
-    matrix output;             /* [vocab][d_model] */
-    gguf_map *map;             /* owned; all data above points into it */
+    layer_weights *layers;    /* [layer_end - layer_begin] */
+    matrix embedding;         /* [vocab][d_model]; data is NULL outside the first stage */
+    const float *output_norm; /* [d_model]; NULL outside the last stage */
+    matrix output;            /* [vocab][d_model] */
+    gguf_map *map;            /* owned; all data above points into it */
 } weights;
 
 /* Checks the tensors of layers [0, n_layers), embedding and output of the whole file: presence, shapes, types that can

@@ -14,8 +14,8 @@ typedef struct stop_strings {
     bool hit;
 } stop_strings;
 
-/* Appends to `out` what can no longer be part of a stop string. Once one is complete, s->hit becomes true, and neither it
- * nor anything after it ever comes out. */
+/* Appends to `out` what can no longer be part of a stop string. Once one is complete, s->hit becomes true, and neither
+ * it nor anything after it ever comes out. */
 gptoss_status stop_strings_add(stop_strings *s, const char *text, size_t size, buffer *out, gptoss_error *err);
 
 /* The text ends: appends what was held back. */

@@ -20,7 +20,8 @@ static void write_file(const char *path, const char *text) {
 
 static char *scratch_path(const char *name) {
     static char path[256];
-    snprintf(path, sizeof path, "%s/gptoss-run-%d-%s", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid(), name);
+    snprintf(path, sizeof path, "%s/gptoss-run-%d-%s", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid(),
+             name);
     return path;
 }
 
@@ -48,8 +49,10 @@ static void dumped_logits_equal_the_golden_ones_on_any_ranks(void **state) {
             const char *chunk;
         } ways[] = {{0, "100"}, {1, "100"}, {2, "100"}, {3, "7"}, {4, "7"}, {4, "1"}};
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-            process_result r = process_run(ways[i].ranks, ARGUMENTS("--gguf", g.path, "--tokens", tokens, "--max-tokens",
-                                           "0", "--chunk", ways[i].chunk, "--dump-logits", dump), NULL);
+            process_result r = process_run(ways[i].ranks,
+                                           ARGUMENTS("--gguf", g.path, "--tokens", tokens, "--max-tokens", "0",
+                                                     "--chunk", ways[i].chunk, "--dump-logits", dump),
+                                           NULL);
             expect_success(&r);
             process_free(&r);
             buffer logits = {0};
@@ -99,8 +102,9 @@ static void seeds_change_the_answer_and_repeat_it(void **state) {
     buffer answers[3];
     const char *seeds[] = {"1", "1", "2"};
     for (int i = 0; i < 3; i++) {
-        process_result r = process_run(0, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--temperature", "2",
-                                       "--seed", seeds[i]), NULL);
+        process_result r = process_run(
+            0, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--temperature", "2", "--seed", seeds[i]),
+            NULL);
         expect_success(&r);
         answers[i] = r.out;
         buffer_free(&r.err);
@@ -165,8 +169,8 @@ static void a_refused_run_writes_no_logits(void **state) {
     (void)state;
     char *dump = scratch_path("logits");
     write_file(dump, "precious");
-    process_result r = process_run(2, ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--dump-logits", dump, "--logit-bias",
-                                                "288=1"), NULL);
+    process_result r = process_run(
+        2, ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--dump-logits", dump, "--logit-bias", "288=1"), NULL);
     assert_int_equal(r.exit_status, 2);
     process_free(&r);
     buffer left = {0};
@@ -178,9 +182,17 @@ static void a_refused_run_writes_no_logits(void **state) {
 
 static void ranks_with_different_files_refuse_to_work(void **state) {
     (void)state;
-    const char *const command[] = {MPIEXEC, "--oversubscribe", "--quiet", "-np", "1", PROGRAM, "run", "--gguf", MODEL,
-                                   "--prompt", "x", ":", "-np", "2", PROGRAM, "run", "--gguf",
-                                   TEST_DATA "/golden/f32.gguf", "--prompt", "x", NULL};
+    const char *const command[] = {MPIEXEC,    "--oversubscribe",
+                                   "--quiet",  "-np",
+                                   "1",        PROGRAM,
+                                   "run",      "--gguf",
+                                   MODEL,      "--prompt",
+                                   "x",        ":",
+                                   "-np",      "2",
+                                   PROGRAM,    "run",
+                                   "--gguf",   TEST_DATA "/golden/f32.gguf",
+                                   "--prompt", "x",
+                                   NULL};
     process_result r = process_run_command(command, NULL);
     assert_int_equal(r.exit_status, 2);
     assert_non_null(strstr(r.err.data, "the model file differs from that of rank 0"));
@@ -202,7 +214,8 @@ static void a_truncated_file_ends_every_rank(void **state) {
         process_result r = process_run(3, ARGUMENTS("--gguf", path, "--prompt", "x"), NULL);
         assert_int_equal(r.exit_status, 2);
         char *line = strstr(r.err.data, "gptoss-dist: ");
-        if (!line || !strstr(line, path) || strstr(line + 1, "gptoss-dist: ")) fail_msg("part %zu: %s", part, r.err.data);
+        if (!line || !strstr(line, path) || strstr(line + 1, "gptoss-dist: "))
+            fail_msg("part %zu: %s", part, r.err.data);
         process_free(&r);
     }
     unlink(path);
@@ -223,7 +236,8 @@ static void a_stop_string_ends_the_answer_before_it(void **state) {
         stop[1] = at[1];
     }
     at = strstr(whole.out.data, stop);
-    process_result cut = process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", "Stop?", "--no-harmony", "--stop", stop), NULL);
+    process_result cut =
+        process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", "Stop?", "--no-harmony", "--stop", stop), NULL);
     expect_success(&cut);
     assert_non_null(strstr(cut.err.data, "[finish_reason=stop]"));
     assert_memory_equal(cut.out.data, whole.out.data, (size_t)(at - whole.out.data));
@@ -234,8 +248,8 @@ static void a_stop_string_ends_the_answer_before_it(void **state) {
 
 static void json_is_one_object_a_token_and_a_summary(void **state) {
     (void)state;
-    process_result r = process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--json", "--max-tokens", "5",
-                                   "--top-logprobs", "3"), NULL);
+    process_result r = process_run(
+        2, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--json", "--max-tokens", "5", "--top-logprobs", "3"), NULL);
     expect_success(&r);
     int lines = 0;
     cJSON *last = NULL;
@@ -278,13 +292,14 @@ static void a_long_prompt_is_truncated_on_demand(void **state) {
     char text[4001];
     memset(text, 'a', sizeof text - 1);
     text[4000] = '\0';
-    process_result r = process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", text, "--max-kv", "600", "--max-tokens", "5"),
-                                   NULL);
+    process_result r =
+        process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", text, "--max-kv", "600", "--max-tokens", "5"), NULL);
     assert_int_equal(r.exit_status, 2);
     assert_non_null(strstr(r.err.data, "--truncate-prompt"));
     process_free(&r);
-    r = process_run(2, ARGUMENTS("--gguf", MODEL, "--prompt", text, "--max-kv", "600", "--max-tokens", "5",
-                                 "--truncate-prompt"), NULL);
+    r = process_run(
+        2, ARGUMENTS("--gguf", MODEL, "--prompt", text, "--max-kv", "600", "--max-tokens", "5", "--truncate-prompt"),
+        NULL);
     expect_success(&r);
     assert_non_null(strstr(r.err.data, "prompt 595 tokens"));
     process_free(&r);
@@ -294,9 +309,9 @@ static void a_long_prompt_is_truncated_on_demand(void **state) {
 static void an_interrupt_ends_all_ranks(void **state) {
     (void)state;
     for (int ranks = 0; ranks <= 3; ranks += 3) {
-        const char **command = process_command(ranks, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony",
-                                               "--max-tokens", "100000", "--logit-bias", "268=-1000", "--logit-bias", "274=-1000",
-                                               "--logit-bias", "267=-1000"));
+        const char **command = process_command(
+            ranks, ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "100000", "--logit-bias",
+                             "268=-1000", "--logit-bias", "274=-1000", "--logit-bias", "267=-1000"));
         process p = process_start(command, NULL);
         usleep(1500000);
         double at = clock_seconds();

@@ -77,7 +77,8 @@ static void an_answer_ends_with_one_line_break(void **state) {
     expect(&o, "<|channel|>final<|message|>deep<|return|>", "deep\n");
     expect(&o, "<|channel|>final<|message|>deep\n<|return|>", "deep\n");
     expect(&o, "<|channel|>final<|message|><|return|>", "");
-    expect(&o, "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>so<|return|>", "so\n");
+    expect(&o, "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>so<|return|>",
+           "so\n");
 }
 
 static void tool_calls_are_a_line_each(void **state) {

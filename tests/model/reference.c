@@ -41,7 +41,8 @@ static void rotate(const hparams *hp, double *x, uint32_t heads, size_t position
 }
 
 static void attention(const hparams *hp, const layer_weights *l, bool windowed, double *x, size_t count) {
-    size_t width = hp->d_model, q_width = (size_t)hp->n_heads * hp->head_dim, kv_width = (size_t)hp->n_kv_heads * hp->head_dim;
+    size_t width = hp->d_model, q_width = (size_t)hp->n_heads * hp->head_dim,
+           kv_width = (size_t)hp->n_kv_heads * hp->head_dim;
     double *normed = rows_of(width), *q = rows_of(count * q_width), *k = rows_of(count * kv_width);
     double *v = rows_of(count * kv_width), *mixed = rows_of(q_width), *scores = rows_of(count);
     for (size_t t = 0; t < count; t++) {
@@ -75,7 +76,8 @@ static void attention(const hparams *hp, const layer_weights *l, bool windowed, 
     for (size_t i = 0; i < 6; i++) free(all[i]);
 }
 
-static void expert(const hparams *hp, const layer_weights *l, uint32_t e, double weight, const double *normed, double *x) {
+static void expert(const hparams *hp, const layer_weights *l, uint32_t e, double weight, const double *normed,
+                   double *x) {
     double *gate = rows_of(hp->d_ff), *up = rows_of(hp->d_ff), *down = rows_of(hp->d_model);
     multiply(expert_matrix(&l->gate, e), l->gate.bias + (size_t)e * hp->d_ff, normed, gate);
     multiply(expert_matrix(&l->up, e), l->up.bias + (size_t)e * hp->d_ff, normed, up);

@@ -2,8 +2,8 @@
 #include <math.h>
 
 #include "base/cancel.h"
-#include "reference.h"
 #include "model/stage.h"
+#include "reference.h"
 #include "support.h"
 
 enum { POSITIONS = 128 };
@@ -143,8 +143,7 @@ static void cancelling_ends_a_forward_pass(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_models_reproduce_their_logits),
-        cmocka_unit_test(chunks_threads_and_stages_change_no_bit),
-        cmocka_unit_test(partial_models_equal_the_reference),
+        cmocka_unit_test(chunks_threads_and_stages_change_no_bit), cmocka_unit_test(partial_models_equal_the_reference),
         cmocka_unit_test(cancelling_ends_a_forward_pass), /* last: the wish to stop stays */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
