@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster/link.h"
+
 gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
     cluster c = {.rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .has_mpi = launched};
     if (gethostname(c.machine, sizeof c.machine) != 0) strcpy(c.machine, "an unnamed machine");
@@ -28,12 +30,22 @@ void cluster_close(cluster *c) {
     c->has_mpi = false;
 }
 
+/* Collectives that wait as links do: others may read the prompt or the weights for minutes, and a blocking call of MPI
+ * spins all that time on a core that they could use. */
+static void broadcast(void *data, int count, MPI_Datatype type, int from) {
+    MPI_Request request;
+    MPI_Ibcast(data, count, type, from, MPI_COMM_WORLD, &request);
+    link_wait(&request);
+}
+
 gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *err) {
     if (!c->has_mpi) return mine;
     int failing = mine == GPTOSS_OK ? c->size : c->rank, first = c->size, status = (int)mine;
-    MPI_Allreduce(&failing, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    MPI_Request request;
+    MPI_Iallreduce(&failing, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD, &request);
+    link_wait(&request);
     if (first == c->size) return GPTOSS_OK;
-    MPI_Bcast(&status, 1, MPI_INT, first, MPI_COMM_WORLD);
+    broadcast(&status, 1, MPI_INT, first);
     if (!err) return (gptoss_status)status;
     err->status = (gptoss_status)status;
     if (first != c->rank)
@@ -58,13 +70,16 @@ void cluster_broadcast(const cluster *c, void *data, size_t size) {
     if (!c->has_mpi) return;
     for (size_t at = 0; at < size; at += PIECE) {
         size_t piece = size - at < PIECE ? size - at : PIECE;
-        MPI_Bcast((char *)data + at, (int)piece, MPI_BYTE, 0, MPI_COMM_WORLD);
+        broadcast((char *)data + at, (int)piece, MPI_BYTE, 0);
     }
 }
 
 void cluster_gather(const cluster *c, const uint64_t *mine, size_t count, uint64_t *all) {
-    if (c->has_mpi)
-        MPI_Gather(mine, (int)count, MPI_UINT64_T, all, (int)count, MPI_UINT64_T, 0, MPI_COMM_WORLD);
-    else
+    if (!c->has_mpi) {
         memcpy(all, mine, count * sizeof *mine);
+        return;
+    }
+    MPI_Request request;
+    MPI_Igather(mine, (int)count, MPI_UINT64_T, all, (int)count, MPI_UINT64_T, 0, MPI_COMM_WORLD, &request);
+    link_wait(&request);
 }

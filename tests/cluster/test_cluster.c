@@ -1,5 +1,7 @@
 /* What all ranks come to agree on, for every way in which some of them may fail. */
 #include <mpi.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cluster/cluster.h"
 #include "support.h"
@@ -97,6 +99,26 @@ static void rank_0_hears_from_all(void **state) {
     }
 }
 
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* While one rank reads the prompt or its weights, the others leave their cores to it. */
+static void waiting_for_the_others_costs_no_core(void **state) {
+    (void)state;
+    MPI_Barrier(MPI_COMM_WORLD);
+    double before = cpu_seconds();
+    if (world.rank == 0) sleep(2);
+    assert_int_equal(cluster_agree(&world, GPTOSS_OK, NULL), GPTOSS_OK);
+    uint64_t data = 0;
+    if (world.rank == 0) sleep(2);
+    cluster_broadcast(&world, &data, sizeof data);
+    double spent = cpu_seconds() - before;
+    if (spent > 0.3) fail_msg("rank %d spent %.2f s of processor time on 4 s of waiting", world.rank, spent);
+}
+
 static void a_process_that_nothing_launched_is_a_cluster_of_one(void **state) {
     (void)state;
     cluster alone;
@@ -129,6 +151,7 @@ int main(void) {
         cmocka_unit_test(a_rank_with_another_value_is_found),
         cmocka_unit_test(rank_0_tells_the_others),
         cmocka_unit_test(rank_0_hears_from_all),
+        cmocka_unit_test(waiting_for_the_others_costs_no_core),
         cmocka_unit_test(a_process_that_nothing_launched_is_a_cluster_of_one),
     };
     gptoss_error err;
