@@ -10,26 +10,16 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "gguf/quote.h"
 
 /* ---- small pieces of output ---- */
 
-/* A token's text on one line of a log: control characters and broken UTF-8 made visible. */
+/* A token's text on one line of a log. */
 static gptoss_status append_visible(const tokenizer *t, uint32_t token, buffer *out, gptoss_error *err) {
     size_t size;
     const char *bytes = tokenizer_bytes(t, token, &size);
-    buffer whole = {0};
-    gptoss_status status = utf8_repair(bytes, size, &whole, err);
-    for (size_t i = 0; i < whole.size && status == GPTOSS_OK; i++) {
-        unsigned char c = (unsigned char)whole.data[i];
-        if (c == '\n')
-            status = buffer_append_text(out, "\\n", err);
-        else if (c < 0x20 || c == 0x7f)
-            status = buffer_printf(out, err, "\\x%02x", c);
-        else
-            status = buffer_append(out, &c, 1, err);
-    }
-    buffer_free(&whole);
-    return status;
+    char shown[256];
+    return buffer_append_text(out, quote_text(bytes ? bytes : "", size, shown, sizeof shown), err);
 }
 
 static void add_text(cJSON *object, const char *name, const char *text, size_t size) {
@@ -331,7 +321,7 @@ gptoss_status answer_finish(answer *a, gptoss_status status, const generate_resu
     TRY(end_line(a, err));
     if (status != GPTOSS_OK) return status;
     figures f = {
-        .to_first_token = result->generated ? result->first_token_at - a->started : 0,
+        .to_first_token = result->generated ? a->first_token - a->started : 0,
         .prompt_rate = result->prompt_seconds > 0 ? a->n_prompt / result->prompt_seconds : 0,
         .generation_rate = tokens_per_second(result->generated, result->seconds - result->prompt_seconds),
     };

@@ -36,6 +36,10 @@ struct pipeline {
     MPI_Request result_sent;
 };
 
+static bool fits_positions(const pipeline *p, uint32_t position, uint32_t count) {
+    return (uint64_t)position + count <= stage_positions(p->stage);
+}
+
 static float *payload(wave_header *message) { return (float *)(void *)(message + 1); }
 
 static bool is_last(const pipeline *p) { return p->cluster.rank == p->cluster.size - 1; }
@@ -106,7 +110,7 @@ static void finish(pipeline *p, wave_header *message) {
 gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t position, uint32_t count,
                               uint32_t logits_rows, gptoss_error *err) {
     if (p->submitted - p->collected >= p->n_waves || count < 1 || count > p->limits.chunk || logits_rows > count ||
-        logits_rows > p->limits.logits_rows)
+        logits_rows > p->limits.logits_rows || !fits_positions(p, position, count))
         return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens and %u rows of logits does not fit the pipeline",
                          count, logits_rows);
     wave *w = &p->waves[p->submitted % p->n_waves];
@@ -151,7 +155,8 @@ void pipeline_stop(pipeline *p) {
 
 static gptoss_status check_wave(const pipeline *p, const wave_header *m, size_t bytes, gptoss_error *err) {
     if (bytes < sizeof *m || m->kind < WAVE_WORK || m->kind > WAVE_STOP || m->count > p->limits.chunk ||
-        m->logits_rows > m->count || m->logits_rows > p->limits.logits_rows || bytes != wave_bytes(p, m->count))
+        m->logits_rows > m->count || m->logits_rows > p->limits.logits_rows || !fits_positions(p, m->position, m->count) ||
+        bytes != wave_bytes(p, m->count))
         return error_set(err, GPTOSS_PEER, "rank %d received a malformed wave of %zu bytes from rank %d",
                          p->cluster.rank, bytes, p->cluster.rank - 1);
     return GPTOSS_OK;

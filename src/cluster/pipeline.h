@@ -25,7 +25,7 @@ void pipeline_close(pipeline *p); /* NULL is fine */
 uint32_t pipeline_depth(const pipeline *p);
 
 /* Rank 0: sends tokens[count] off as positions [position, position + count), asking for the logits of the last
- * `logits_rows` of them. Every token < n_vocab. */
+ * `logits_rows` of them. Every token < n_vocab; position + count within the stages' positions. */
 gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t position, uint32_t count,
                               uint32_t logits_rows, gptoss_error *err);
 

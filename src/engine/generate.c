@@ -56,7 +56,6 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
         status = sampler_next(r->sampler, logits, &token, r->report, err);
         if (status != GPTOSS_OK) break;
         uint32_t step = result->generated++;
-        if (step == 0) result->first_token_at = clock_seconds();
         if (!r->on_token(r->context, step, token)) {
             result->stopped = true;
             break;

@@ -29,7 +29,6 @@ typedef struct generate_result {
     uint32_t generated;    /* tokens, the last one included */
     bool stopped;          /* on_token ended it; otherwise max_tokens did */
     double prompt_seconds; /* until the prompt was read */
-    double first_token_at; /* clock_seconds() when the first token was there; 0 without one */
     double seconds;        /* all of it */
 } generate_result;
 

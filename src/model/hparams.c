@@ -112,7 +112,9 @@ gptoss_status hparams_read(const gguf_file *file, hparams *out, gptoss_error *er
     TRY(read_count(&r, "embedding_length", 1, 1 << 20, &hp.d_model, err));
     TRY(read_heads(&r, &hp, err));
     TRY(read_count(&r, "expert_count", 1, 4096, &hp.n_experts, err));
-    TRY(read_count(&r, "expert_used_count", 1, hp.n_experts, &hp.n_experts_used, err));
+    /* More than any model uses: buffers for activations grow with it. */
+    uint32_t most_used = hp.n_experts < 64 ? hp.n_experts : 64;
+    TRY(read_count(&r, "expert_used_count", 1, most_used, &hp.n_experts_used, err));
     const char *d_ff_key =
         find(&r, "expert_feed_forward_length") ? "expert_feed_forward_length" : "feed_forward_length";
     TRY(read_count(&r, d_ff_key, 1, 1 << 20, &hp.d_ff, err));

@@ -146,6 +146,8 @@ void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     team_run(s->team, logits_step, &(logits_work){s, count, logits});
 }
 
+uint32_t stage_positions(const stage *s) { return s->positions; }
+
 float *stage_scratch(const stage *s, int worker) { return s->scratch + (size_t)worker * s->scratch_size; }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }

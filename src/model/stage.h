@@ -14,6 +14,8 @@ gptoss_status stage_open(const hparams *hp, const weights *w, team *t, uint32_t 
                          gptoss_error *err);
 void stage_close(stage *s); /* NULL is fine */
 
+uint32_t stage_positions(const stage *s); /* as given to stage_open */
+
 /* x[i][d_model] = the embedding of tokens[i], i < count. Only on a slice with the embedding; every token < n_vocab. */
 void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x);
 
