@@ -30,7 +30,7 @@ static gptoss_status set_count(const option *o, const char *text, gptoss_error *
     char *end = NULL;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
-    bool good = isdigit((unsigned char)text[0]) && errno == 0;
+    bool good = isdigit((unsigned char)text[0]);
     uint64_t scale = 1;
     if (good && *end) {
         switch (*end++) {
@@ -46,7 +46,7 @@ static gptoss_status set_count(const option *o, const char *text, gptoss_error *
     }
     uint64_t value = 0;
     if (!good) return error_set(err, GPTOSS_MISUSE, "--%s wants a whole number, not \"%s\"", o->name, text);
-    if (!mem_mul_u64(n, scale, &value) || (double)value < o->min || (double)value > o->max)
+    if (errno == ERANGE || !mem_mul_u64(n, scale, &value) || (double)value < o->min || (double)value > o->max)
         return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %.0f to %.0f", o->name, text, o->min,
                          o->max);
     *(uint64_t *)o->target = value;
@@ -106,8 +106,8 @@ static gptoss_status parse_flag(const option *options, size_t count, int argc, c
     if (o->kind != OPTION_SWITCH && !value) {
         /* A value may begin with "-" (a negative number, "-" for standard input) but not look like another flag. */
         if (*at + 1 >= argc || strncmp(argv[*at + 1], "--", 2) == 0)
-            return error_set(err, GPTOSS_MISUSE, "--%s wants a value: --%s %s", o->name, o->name,
-                             o->value ? o->value : "VALUE");
+            return error_set(err, GPTOSS_MISUSE, "--%s wants a value: --%s %s (--%s=... for one with dashes in front)",
+                             o->name, o->name, o->value ? o->value : "VALUE", o->name);
         value = argv[++*at];
     }
     ++*at;
@@ -123,6 +123,7 @@ gptoss_status options_parse(const option *options, size_t count, int argc, char 
     int at = 1;
     while (status == GPTOSS_OK && at < argc) {
         const char *text = argv[at];
+        if (flags && strcmp(text, "-h") == 0) text = argv[at] = "--help";
         if (flags && strcmp(text, "--") == 0) {
             flags = false;
             at++;

@@ -41,9 +41,15 @@ static void add_token_text(cJSON *object, const answer *a, uint32_t token) {
     add_text(object, "text", bytes, size);
 }
 
+/* A reader that went away (`| head`) knows why, and is told nothing. */
+static gptoss_status output_failed(int reason, FILE *to, gptoss_error *err) {
+    if (reason == EPIPE) return error_set(err, GPTOSS_IO, "%s", "");
+    return error_set_errno(err, GPTOSS_IO, reason, "cannot write to standard %s", to == stdout ? "output" : "error");
+}
+
 static gptoss_status print_text(const char *text, size_t size, FILE *to, gptoss_error *err) {
     if (fwrite(text, 1, size, to) == size && fflush(to) == 0) return GPTOSS_OK;
-    return error_set_errno(err, GPTOSS_IO, errno, "cannot write to standard %s", to == stdout ? "output" : "error");
+    return output_failed(errno, to, err);
 }
 
 static gptoss_status print_json(cJSON *object, gptoss_error *err) {
@@ -53,7 +59,7 @@ static gptoss_status print_json(cJSON *object, gptoss_error *err) {
     bool written = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
     int reason = errno;
     cJSON_free(text);
-    return written ? GPTOSS_OK : error_set_errno(err, GPTOSS_IO, reason, "cannot write to standard output");
+    return written ? GPTOSS_OK : output_failed(reason, stdout, err);
 }
 
 /* Part of the answer, for people; --json tells it in the summary. */
@@ -301,8 +307,10 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
 static void print_summary(const answer *a, const generate_result *result, figures f) {
     const engine *e = a->engine;
     fprintf(stderr, "[finish_reason=%s]\n", finish_reason(a, result));
-    fprintf(stderr, "prompt %u tokens, %.2f tokens/s; answer %u tokens, %.2f tokens/s; first token after %.2f s\n",
-            a->n_prompt, f.prompt_rate, result->generated, f.generation_rate, f.to_first_token);
+    fprintf(stderr, "prompt %u tokens, %.2f tokens/s; answer %u tokens", a->n_prompt, f.prompt_rate, result->generated);
+    if (result->generated > 1) fprintf(stderr, ", %.2f tokens/s", f.generation_rate);
+    if (result->generated > 0) fprintf(stderr, "; first token after %.2f s", f.to_first_token);
+    fputc('\n', stderr);
     for (int i = 0; i < e->cluster.size; i++)
         fprintf(stderr,
                 "rank %d: layers %llu to %llu, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i,

@@ -74,7 +74,20 @@ static bool is_date(const char *text) {
     if (strlen(text) != strlen(shape)) return false;
     for (size_t i = 0; shape[i]; i++)
         if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i]) return false;
-    return true;
+    int month = atoi(text + 5), day = atoi(text + 8);
+    return month >= 1 && month <= 12 && day >= 1 && day <= 31;
+}
+
+/* Flags that shape the conversation mean nothing without one. */
+static gptoss_status check_raw(const run_options *o, gptoss_error *err) {
+    const char *raw = o->tokens ? "--tokens" : o->no_harmony ? "--no-harmony" : NULL;
+    const char *flag = o->system          ? "--system"
+                       : o->reasoning     ? "--reasoning"
+                       : o->date          ? "--date"
+                       : o->show_analysis ? "--show-analysis"
+                                          : NULL;
+    if (!raw || !flag) return GPTOSS_OK;
+    return error_set(err, GPTOSS_MISUSE, "%s needs Harmony; it cannot be combined with %s", flag, raw);
 }
 
 static gptoss_status check(const run_options *o, gptoss_error *err) {
@@ -85,15 +98,9 @@ static gptoss_status check(const run_options *o, gptoss_error *err) {
     if (prompts > 1)
         return error_set(err, GPTOSS_MISUSE,
                          "--prompt, --prompt-file and --tokens exclude each other: give one of them");
-    if (strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
+    TRY(check_raw(o, err));
+    if (o->reasoning && strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
-    bool raw = o->no_harmony || o->tokens;
-    if (raw && o->system)
-        return error_set(err, GPTOSS_MISUSE, "--system needs Harmony; it cannot be combined with %s",
-                         o->tokens ? "--tokens" : "--no-harmony");
-    if (raw && o->show_analysis)
-        return error_set(err, GPTOSS_MISUSE, "--show-analysis needs Harmony; it cannot be combined with %s",
-                         o->tokens ? "--tokens" : "--no-harmony");
     if (o->date && !is_date(o->date))
         return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
     if (o->top_logprobs && !o->telemetry && !o->json)
@@ -106,7 +113,6 @@ static gptoss_status check(const run_options *o, gptoss_error *err) {
 gptoss_status run_options_parse(int argc, char **argv, const char *environment_gguf, run_options *out,
                                 gptoss_error *err) {
     *out = (run_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
-                         .reasoning = "medium",
                          .max_tokens = 128,
                          .chunk = 128,
                          .sampling = sampler_defaults()};
@@ -116,7 +122,10 @@ gptoss_status run_options_parse(int argc, char **argv, const char *environment_g
     if (out->help) return GPTOSS_OK;
     out->sampling.top_k = (uint32_t)out->top_k;
     TRY(parse_biases(out, err));
-    return check(out, err);
+    TRY(check(out, err));
+    if (!out->reasoning) out->reasoning = "medium";
+    if (out->system && !out->system[0]) out->system = NULL;
+    return GPTOSS_OK;
 }
 
 void run_options_free(run_options *o) {

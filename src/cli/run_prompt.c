@@ -26,12 +26,13 @@ static gptoss_status parse_tokens(const char *text, uint32_t n_vocab, tokens *ou
 }
 
 static gptoss_status refuse_length(const run_options *o, size_t count, uint32_t limit, gptoss_error *err) {
-    return error_set(
-        err, GPTOSS_BAD_INPUT,
-        "the prompt of %zu tokens and an answer of up to %llu need more than the limit of %u positions: lower "
-        "--max-tokens%s%s",
-        count, (unsigned long long)o->max_tokens, limit, o->max_kv ? ", raise --max-kv" : "",
-        o->truncate_prompt ? "" : ", or give --truncate-prompt to drop the oldest text");
+    return error_set(err, GPTOSS_BAD_INPUT,
+                     "the prompt of %zu tokens and an answer of up to %llu need more than the %u positions %s: lower "
+                     "--max-tokens%s%s",
+                     count, (unsigned long long)o->max_tokens, limit,
+                     o->max_kv ? "of --max-kv" : "the model was made for", o->max_kv ? " or raise --max-kv" : "",
+                     o->truncate_prompt ? " (dropping the text alone is not enough)"
+                                        : ", or give --truncate-prompt to drop the oldest text");
 }
 
 /* Tokens by which the prompt is too long. */

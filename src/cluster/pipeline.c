@@ -137,7 +137,7 @@ gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err) {
                              p->cluster.size - 1, asked->position);
     }
     if (p->result->kind != WAVE_WORK)
-        return error_set(err, GPTOSS_CANCELLED, "stopped at position %u", asked->position);
+        return error_set(err, GPTOSS_CANCELLED, "interrupted while working on position %u", asked->position);
     *logits = payload(p->result);
     return GPTOSS_OK;
 }

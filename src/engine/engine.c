@@ -62,7 +62,7 @@ static gptoss_status load_weights(engine *e, gptoss_error *err) {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t share = memory / (uint64_t)e->cluster.local_size / 10 * 9;
     if (gguf_map_bytes(e->weights->map) < share) gguf_map_load(e->weights->map, on_load, &e->config);
-    return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "stopped while reading the weights") : GPTOSS_OK;
+    return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "interrupted while reading the weights") : GPTOSS_OK;
 }
 
 /* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was

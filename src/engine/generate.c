@@ -20,7 +20,9 @@ static gptoss_status read_prompt(pipeline *p, const generate_request *r, float *
     while (done < r->n_prompt) {
         uint32_t under_way = (sent - done + r->chunk - 1) / r->chunk;
         if (sent < r->n_prompt && under_way < pipeline_depth(p)) {
-            if (cancel_requested()) return error_set(err, GPTOSS_CANCELLED, "stopped while reading the prompt");
+            if (cancel_requested())
+                return error_set(err, GPTOSS_CANCELLED, "interrupted while reading the prompt, at token %u of %u", sent,
+                                 r->n_prompt);
             uint32_t count = wave_size(r, sent);
             uint32_t rows = r->dump ? count : sent + count == r->n_prompt ? 1 : 0;
             TRY(pipeline_submit(p, r->prompt + sent, sent, count, rows, err));
@@ -50,7 +52,7 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
     while (status == GPTOSS_OK && result->generated < r->max_tokens) {
         uint32_t token;
         if (cancel_requested()) {
-            status = error_set(err, GPTOSS_CANCELLED, "stopped after %u tokens", result->generated);
+            status = error_set(err, GPTOSS_CANCELLED, "interrupted after %u tokens of the answer", result->generated);
             break;
         }
         status = sampler_next(r->sampler, logits, &token, r->report, err);

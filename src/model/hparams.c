@@ -70,6 +70,11 @@ static gptoss_status read_rope(const reader *r, hparams *hp, gptoss_error *err) 
     if (gguf_as_text(find(r, "rope.scaling.type"), &type)) {
         if (type.size == 4 && memcmp(type.bytes, "none", 4) == 0)
             hp->rope_factor = 1;
+        else if (!find(r, "rope.scaling.factor") || !find(r, "rope.scaling.original_context_length"))
+            return error_set(err, GPTOSS_BAD_INPUT,
+                             "%s: the rope is scaled, but metadata gpt-oss.rope.scaling.factor or "
+                             "gpt-oss.rope.scaling.original_context_length is missing",
+                             r->path);
         else if (!(type.size == 4 && memcmp(type.bytes, "yarn", 4) == 0))
             return error_set(err, GPTOSS_BAD_INPUT,
                              "%s: rope scaling of type \"%.*s\" is not known, only yarn and none", r->path,

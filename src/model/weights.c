@@ -123,6 +123,9 @@ gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n
     layer_tensors(hp, specs);
     for (uint32_t layer = 0; layer < n_layers; layer++)
         for (int i = 0; i < LAYER_TENSORS; i++) TRY(check_tensor(file, &specs[i], layer, err));
+    if (find_tensor(file, &specs[ATTN_NORM], hp->n_layers))
+        return error_set(err, GPTOSS_BAD_INPUT, "%s: the metadata says %u layers, but there are tensors of layer %u",
+                         gguf_part_path(file, 0), hp->n_layers, hp->n_layers);
     return GPTOSS_OK;
 }
 
