@@ -6,6 +6,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/isa_option.h"
 #include "cli/launcher.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
@@ -117,6 +118,7 @@ int run_command(int argc, char **argv) {
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();

@@ -39,6 +39,7 @@ static size_t describe(run_options *o, option *table) {
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of the prompt read at a time (128)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
+        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; the best there is by default"},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},

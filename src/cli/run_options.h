@@ -13,6 +13,7 @@ typedef struct run_options {
     const char *prompt, *prompt_file, *tokens; /* where the prompt comes from; exactly one is given */
     const char *system;                        /* developer instructions */
     const char *reasoning;                     /* low, medium or high */
+    const char *isa;                           /* NULL: GPTOSS_ISA, or the best of each rank */
     const char *date;                          /* YYYY-MM-DD; NULL: today */
     bool no_harmony, show_analysis, json, truncate_prompt;
     bool telemetry;

@@ -1,11 +1,21 @@
 #include "kernels/matmul.h"
 
+#include <string.h>
+
 #include "kernels/dequant.h"
+#include "kernels/integer.h"
+#include "kernels/isa.h"
 
 /* Rows expanded to float32 at a time: enough to reuse each token's activations from the nearest cache. */
-enum { TILE_ROWS = 8, LANES = 16 };
+enum { FLOAT_ROWS = 8, LANES = 16 };
 
-size_t matmul_scratch(size_t cols) { return TILE_ROWS * cols; }
+/* A tile's share of a chunk: int16 weights and float scales, in floats of scratch. */
+enum { TILE_WEIGHTS = PACK_BLOCKS * ACTIVATION_BLOCK * TILE_ROWS / 2, TILE_SCALES = PACK_BLOCKS * TILE_ROWS };
+
+size_t matmul_scratch(size_t cols, size_t tokens) {
+    size_t in_float = FLOAT_ROWS * cols, in_tiles = TILE_WEIGHTS + TILE_SCALES + TILE_ROWS * tokens;
+    return in_float > in_tiles ? in_float : in_tiles;
+}
 
 float dot_f32(const float *a, const float *b, size_t count) {
     /* Independent lanes let the compiler use vectors of any width up to 16 without changing the order of additions. */
@@ -19,18 +29,109 @@ float dot_f32(const float *a, const float *b, size_t count) {
     return lane[0];
 }
 
-void matmul(const matrix *w, uint32_t row_begin, uint32_t row_end, const float *x, size_t x_stride,
-            const uint32_t *x_index, size_t tokens, const float *bias, float *y, size_t y_stride, float *scratch) {
+static size_t row_of(const operand *x, size_t t) { return x->first + (x->index ? x->index[t] : t); }
+
+/* Rows [row, row + count) of token t. */
+static void deliver(const target *to, size_t t, uint32_t row, uint32_t count, const float *products) {
+    float *y = to->y + (to->index ? to->index[t] : t) * to->stride + row;
+    float weight = to->weights ? to->weights[t] : 1.0f;
+    for (uint32_t r = 0; r < count; r++) {
+        float value = (products[r] + (to->bias ? to->bias[row + r] : 0.0f)) * weight;
+        y[r] = to->add ? y[r] + value : value;
+    }
+}
+
+static void multiply_in_float(const matrix *w, uint32_t row_begin, uint32_t row_end, const operand *x, const target *y,
+                              float *scratch) {
     dequant_row *dequant = dequant_for(w->type);
     size_t cols = w->cols;
-    for (uint32_t tile = row_begin; tile < row_end; tile += TILE_ROWS) {
-        uint32_t rows = row_end - tile < TILE_ROWS ? row_end - tile : TILE_ROWS;
+    for (uint32_t tile = row_begin; tile < row_end; tile += FLOAT_ROWS) {
+        uint32_t rows = row_end - tile < FLOAT_ROWS ? row_end - tile : FLOAT_ROWS;
         for (uint32_t r = 0; r < rows; r++) dequant(w->data + (tile + r) * w->row_bytes, cols, scratch + r * cols);
-        for (size_t t = 0; t < tokens; t++) {
-            const float *xt = x + (x_index ? x_index[t] : t) * x_stride;
-            float *yt = y + t * y_stride + tile;
+        for (size_t t = 0; t < x->tokens; t++) {
+            float products[FLOAT_ROWS];
             for (uint32_t r = 0; r < rows; r++)
-                yt[r] = dot_f32(scratch + r * cols, xt, cols) + (bias ? bias[tile + r] : 0.0f);
+                products[r] = dot_f32(scratch + r * cols, x->x + row_of(x, t) * x->stride, cols);
+            deliver(y, t, tile, rows, products);
         }
     }
+}
+
+static void multiply_rows(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
+                          const target *y) {
+    for (; row < row_end; row++) {
+        for (size_t t = 0; t < x->tokens; t++) {
+            activation_row tokens = activations_row(x->rounded, row_of(x, t));
+            float product = integer_dot(format, w->data + row * w->row_bytes, w->cols, tokens);
+            deliver(y, t, row, 1, &product);
+        }
+    }
+}
+
+/* Few tokens: each goes once through a panel, which is in the nearest cache from the second on. */
+static void multiply_panels(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
+                            const target *y) {
+    integer_panel *panel = integer_kernels_used()->panel[format];
+    for (; row < row_end; row += PANEL_ROWS) {
+        for (size_t t = 0; t < x->tokens; t++) {
+            float products[PANEL_ROWS];
+            panel(w->data + row * w->row_bytes, w->row_bytes, w->cols, activations_row(x->rounded, row_of(x, t)),
+                  products);
+            deliver(y, t, row, PANEL_ROWS, products);
+        }
+    }
+}
+
+typedef struct tile {
+    int16_t *weights;
+    float *scales, *sums; /* [tokens][TILE_ROWS] */
+} tile;
+
+/* One chunk of columns of a tile times all tokens. */
+static void multiply_chunk(const packed_tokens *p, const tile *work, size_t block, size_t blocks) {
+    integer_multiply *multiply = integer_kernels_used()->multiply;
+    for (size_t t = 0; t < p->tokens; t += p->group) {
+        size_t tokens = p->tokens - t < p->group ? p->tokens - t : p->group;
+        multiply(work->weights, work->scales, p->pairs + packed_pairs_at(p, block, blocks, t),
+                 p->scales + packed_scales_at(p, block, blocks, t), blocks, tokens, work->sums + t * TILE_ROWS);
+    }
+}
+
+/* Many tokens: a tile of rows is unpacked a chunk of columns at a time and multiplied with all of them. */
+static void multiply_tiles(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
+                           const target *y, float *scratch) {
+    integer_unpack *unpack = integer_kernels_used()->unpack[format];
+    const packed_tokens *p = x->packed;
+    tile work = {(int16_t *)(void *)scratch, scratch + TILE_WEIGHTS, scratch + TILE_WEIGHTS + TILE_SCALES};
+    size_t all_blocks = w->cols / ACTIVATION_BLOCK;
+    /* A last tile of one panel leaves its other half as it is: its sums are made and dropped. */
+    memset(scratch, 0, (TILE_WEIGHTS + TILE_SCALES) * sizeof *scratch);
+    for (; row < row_end; row += TILE_ROWS) {
+        uint32_t rows = row_end - row < TILE_ROWS ? row_end - row : TILE_ROWS;
+        memset(work.sums, 0, p->tokens * TILE_ROWS * sizeof *work.sums);
+        for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
+            size_t end = all_blocks - block < PACK_BLOCKS ? all_blocks : block + PACK_BLOCKS;
+            for (uint32_t r = 0; r < rows; r += PANEL_ROWS) {
+                const uint8_t *at = w->data + (row + r) * w->row_bytes;
+                const uint8_t *ahead = at + TILE_ROWS * w->row_bytes + block * PANEL_ROWS * (w->row_bytes / all_blocks);
+                unpack(at, w->row_bytes, block, end, work.weights + 2 * r, work.scales + r, ahead);
+            }
+            multiply_chunk(p, &work, block, end - block);
+        }
+        for (size_t t = 0; t < p->tokens; t++) deliver(y, t, row, rows, work.sums + t * TILE_ROWS);
+    }
+}
+
+void matmul(const matrix *w, uint32_t row_begin, uint32_t row_end, const operand *x, const target *y, float *scratch) {
+    integer_format format;
+    if (!x->rounded || !integer_format_of(w->type, &format)) {
+        multiply_in_float(w, row_begin, row_end, x, y, scratch);
+        return;
+    }
+    uint32_t whole = row_begin + (row_end - row_begin) / PANEL_ROWS * PANEL_ROWS;
+    if (x->packed)
+        multiply_tiles(w, format, row_begin, whole, x, y, scratch);
+    else
+        multiply_panels(w, format, row_begin, whole, x, y);
+    multiply_rows(w, format, whole, row_end, x, y);
 }

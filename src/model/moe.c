@@ -4,10 +4,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/isa.h"
 #include "kernels/ops.h"
 #include "model/stage_internal.h"
-
-enum { ROW_GRAIN = 8 };
 
 static uint32_t experts_used(const stage *s) { return s->weights->slice.expert_0_only ? 1 : s->hp.n_experts_used; }
 
@@ -22,12 +21,15 @@ static void route_step(void *context, int worker, int workers) {
     for (uint64_t t = begin; t < end; t++) {
         float *normed = s->normed + t * hp->d_model, *logits = r->router_logits + t * hp->n_experts;
         rms_norm(s->x + t * hp->d_model, l->ffn_norm, hp->d_model, hp->norm_eps, normed);
+        stage_round(&s->rounded_normed, s->normed, t, t + 1);
         if (s->weights->slice.expert_0_only) {
             r->chosen[t] = 0;
             r->chosen_weights[t] = 1;
             continue;
         }
-        matmul(&l->router, 0, hp->n_experts, normed, hp->d_model, NULL, 1, l->router_bias, logits, hp->n_experts,
+        operand x = {.tokens = 1, .first = t, .x = s->normed, .stride = hp->d_model};
+        if (s->rounded_normed.rows) x.rounded = &s->rounded_normed;
+        matmul(&l->router, 0, hp->n_experts, &x, &(target){.y = logits, .bias = l->router_bias},
                stage_scratch(s, worker));
         top_k_softmax(logits, hp->n_experts, k, r->chosen + t * k, r->chosen_weights + t * k);
     }
@@ -50,25 +52,73 @@ static void group_by_expert(stage *s) {
     r->expert_begin[0] = 0;
 }
 
+/* The slots of an expert as the operand of its products; *packed is where *out points. */
+static void slots_operand(const stage *s, uint32_t slot, uint32_t slots, const activations *a, packed_tokens *packed,
+                          operand *out) {
+    *packed = stage_packed(s, slot, slots, a->cols);
+    *out = (operand){.tokens = slots,
+                     .stride = a->cols,
+                     .rounded = a->rows ? a : NULL,
+                     .packed = packed->tokens && a->rows ? packed : NULL};
+}
+
+/* Packs a worker's share of all slots, expert by expert; slot i is row index ? index[i] : i of a. */
+static void pack_slots(stage *s, const activations *a, const uint32_t *index, uint64_t begin, uint64_t end) {
+    const routing *r = &s->routing;
+    for (uint32_t e = 0; e < s->hp.n_experts; e++) {
+        uint32_t first = r->expert_begin[e], last = r->expert_begin[e + 1];
+        packed_tokens packed = stage_packed(s, first, last - first, a->cols);
+        uint64_t from = begin > first ? begin : first, to = end < last ? end : last;
+        if (!packed.tokens || from >= to) continue;
+        if (index)
+            packed_write(&packed, a, index + first, 0, from - first, to - first);
+        else
+            packed_write(&packed, a, NULL, first, from - first, to - first);
+    }
+}
+
+static uint32_t slot_count(const stage *s) { return s->count * experts_used(s); }
+
+static void pack_step(void *context, int worker, int workers) {
+    stage *s = context;
+    uint64_t begin, end;
+    team_share(slot_count(s), 1, worker, workers, &begin, &end);
+    pack_slots(s, &s->rounded_normed, s->routing.slot_token, begin, end);
+}
+
 static void gate_up_step(void *context, int worker, int workers) {
     stage *s = context;
     const routing *r = &s->routing;
     uint64_t begin, end;
     size_t ff = s->hp.d_ff;
-    team_share(ff, ROW_GRAIN, worker, workers, &begin, &end);
+    team_share(ff, MATMUL_GRAIN, worker, workers, &begin, &end);
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
+        operand x;
+        packed_tokens packed;
+        slots_operand(s, slot, slots, &s->rounded_normed, &packed, &x);
+        x.x = s->normed;
+        x.index = r->slot_token + slot;
         const expert_bank *banks[] = {&s->layer->gate, &s->layer->up};
-        float *targets[] = {r->gate + slot * ff, r->up + slot * ff};
+        float *results[] = {r->gate + slot * ff, r->up + slot * ff};
         for (int i = 0; i < 2; i++) {
             matrix w = expert_matrix(banks[i], e);
-            matmul(&w, (uint32_t)begin, (uint32_t)end, s->normed, s->hp.d_model, r->slot_token + slot, slots,
-                   banks[i]->bias + e * ff, targets[i], ff, stage_scratch(s, worker));
+            matmul(&w, (uint32_t)begin, (uint32_t)end, &x,
+                   &(target){.y = results[i], .stride = ff, .bias = banks[i]->bias + e * ff}, stage_scratch(s, worker));
         }
         for (uint32_t i = slot; i < slot + slots; i++)
             swiglu_clamped(r->gate + i * ff + begin, r->up + i * ff + begin, end - begin, r->gate + i * ff + begin);
     }
+}
+
+static void round_hidden_step(void *context, int worker, int workers) {
+    stage *s = context;
+    routing *r = &s->routing;
+    uint64_t begin, end;
+    team_share(slot_count(s), 1, worker, workers, &begin, &end);
+    stage_round(&r->hidden, r->gate, begin, end);
+    pack_slots(s, &r->hidden, NULL, begin, end);
 }
 
 /* A worker's rows of the residual stream are its own, so it can add to them as soon as its products are there. */
@@ -76,25 +126,33 @@ static void down_step(void *context, int worker, int workers) {
     stage *s = context;
     const routing *r = &s->routing;
     uint64_t begin, end;
-    size_t width = s->hp.d_model, ff = s->hp.d_ff;
-    team_share(width, ROW_GRAIN, worker, workers, &begin, &end);
+    size_t width = s->hp.d_model;
+    team_share(width, MATMUL_GRAIN, worker, workers, &begin, &end);
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
+        operand x;
+        packed_tokens packed;
+        slots_operand(s, slot, slots, &r->hidden, &packed, &x);
+        x.x = r->gate;
+        x.first = slot;
         matrix w = expert_matrix(&s->layer->down, e);
-        matmul(&w, (uint32_t)begin, (uint32_t)end, r->gate + slot * ff, ff, NULL, slots,
-               s->layer->down.bias + e * width, r->down + slot * width, width, stage_scratch(s, worker));
-        for (uint32_t i = slot; i < slot + slots; i++) {
-            float *x = s->x + r->slot_token[i] * width;
-            for (uint64_t row = begin; row < end; row++) x[row] += r->slot_weight[i] * r->down[i * width + row];
-        }
+        const target y = {.y = s->x,
+                          .stride = width,
+                          .index = r->slot_token + slot,
+                          .bias = s->layer->down.bias + e * width,
+                          .weights = r->slot_weight + slot,
+                          .add = true};
+        matmul(&w, (uint32_t)begin, (uint32_t)end, &x, &y, stage_scratch(s, worker));
     }
 }
 
 void moe_run(stage *s) {
     team_run(s->team, route_step, s);
     group_by_expert(s);
+    if (s->count > 1 && s->rounded_normed.rows) team_run(s->team, pack_step, s);
     team_run(s->team, gate_up_step, s);
+    if (s->routing.hidden.rows) team_run(s->team, round_hidden_step, s);
     team_run(s->team, down_step, s);
 }
 
@@ -110,12 +168,15 @@ gptoss_status moe_open(stage *s, gptoss_error *err) {
     TRY(mem_array_aligned(s->chunk, hp->n_experts * sizeof(float), "routing", &r->router_logits, err));
     TRY(mem_array_aligned(slots, hp->d_ff * sizeof(float), "activations", &r->gate, err));
     TRY(mem_array_aligned(slots, hp->d_ff * sizeof(float), "activations", &r->up, err));
-    return mem_array_aligned(slots, hp->d_model * sizeof(float), "activations", &r->down, err);
+    r->hidden.cols = hp->d_ff;
+    if (isa_used() == ISA_REFERENCE || hp->d_ff % ACTIVATION_BLOCK) return GPTOSS_OK;
+    return activations_open(slots, hp->d_ff, &r->hidden, err);
 }
 
 void moe_close(stage *s) {
     routing *r = &s->routing;
-    void *buffers[] = {r->chosen,        r->chosen_weights, r->slot_token, r->slot_weight, r->expert_begin,
-                       r->router_logits, r->gate,           r->up,         r->down};
+    void *buffers[] = {r->chosen,       r->chosen_weights, r->slot_token, r->slot_weight,
+                       r->expert_begin, r->router_logits,  r->gate,       r->up};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
+    activations_close(&r->hidden);
 }

@@ -13,27 +13,73 @@
 #include "base/cancel.h"
 #include "base/mem.h"
 #include "kernels/dequant.h"
+#include "kernels/integer.h"
+#include "kernels/isa.h"
 #include "kernels/ops.h"
 #include "model/moe.h"
 #include "model/stage_internal.h"
 
-enum { ROW_GRAIN = 8 }; /* matmul expands this many rows at a time; smaller shares would waste that */
+/* ---- rounding ---- */
+
+void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end) {
+    if (!a->rows) return;
+    for (uint64_t t = begin; t < end; t++) activations_round(a, t, x + t * a->cols);
+}
+
+packed_tokens stage_packed(const stage *s, size_t first, size_t tokens, size_t cols) {
+    size_t group = s->packed.pairs ? integer_kernels_used()->group : 0;
+    if (tokens < 2 || group == 0) return (packed_tokens){0};
+    return (packed_tokens){.tokens = tokens,
+                           .cols = cols,
+                           .group = group,
+                           .pairs = s->packed.pairs + first * (cols / 2),
+                           .scales = s->packed.scales + first * (cols / ACTIVATION_BLOCK)};
+}
+
+/* A worker's tokens: whole groups where they are packed, so that no two workers write to one group. */
+static void token_share(const stage *s, size_t cols, int worker, int workers, uint64_t *begin, uint64_t *end) {
+    packed_tokens packed = stage_packed(s, 0, s->count, cols);
+    team_share(s->count, packed.tokens ? packed.group : 1, worker, workers, begin, end);
+}
+
+/* Rounds a worker's share of x[count][a->cols] and packs it for the products that follow. */
+static void round_tokens(stage *s, activations *a, const float *x, int worker, int workers) {
+    packed_tokens packed = stage_packed(s, 0, s->count, a->cols);
+    uint64_t begin, end;
+    token_share(s, a->cols, worker, workers, &begin, &end);
+    stage_round(a, x, begin, end);
+    if (packed.tokens && a->rows) packed_write(&packed, a, NULL, 0, begin, end);
+}
+
+/* All tokens of x[count][a->cols]; *packed is where *out points. */
+static void operand_of(const stage *s, const activations *a, const float *x, packed_tokens *packed, operand *out) {
+    *packed = stage_packed(s, 0, s->count, a->cols);
+    *out = (operand){.tokens = s->count,
+                     .x = x,
+                     .stride = a->cols,
+                     .rounded = a->rows ? a : NULL,
+                     .packed = packed->tokens ? packed : NULL};
+}
 
 /* ---- attention ---- */
 
 static void norm_step(void *context, int worker, int workers) {
     stage *s = context;
     uint64_t begin, end;
-    team_share(s->count, 1, worker, workers, &begin, &end);
     size_t width = s->hp.d_model;
+    token_share(s, width, worker, workers, &begin, &end);
     for (uint64_t t = begin; t < end; t++)
         rms_norm(s->x + t * width, s->layer->attn_norm, width, s->hp.norm_eps, s->normed + t * width);
+    round_tokens(s, &s->rounded_normed, s->normed, worker, workers);
 }
 
 static void project(stage *s, const matrix *w, const float *bias, float *y, int worker, int workers) {
+    operand x;
+    packed_tokens packed;
     uint64_t begin, end;
-    team_share(w->rows, ROW_GRAIN, worker, workers, &begin, &end);
-    matmul(w, (uint32_t)begin, (uint32_t)end, s->normed, s->hp.d_model, NULL, s->count, bias, y, w->rows,
+    team_share(w->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
+    operand_of(s, &s->rounded_normed, s->normed, &packed, &x);
+    matmul(w, (uint32_t)begin, (uint32_t)end, &x, &(target){.y = y, .stride = w->rows, .bias = bias},
            stage_scratch(s, worker));
 }
 
@@ -77,15 +123,22 @@ static void attend_step(void *context, int worker, int workers) {
     }
 }
 
+static void round_attended_step(void *context, int worker, int workers) {
+    stage *s = context;
+    round_tokens(s, &s->rounded_attended, s->attended, worker, workers);
+}
+
 static void output_projection_step(void *context, int worker, int workers) {
     stage *s = context;
     const matrix *o = &s->layer->o;
+    operand x;
+    packed_tokens packed;
     uint64_t begin, end;
-    team_share(o->rows, ROW_GRAIN, worker, workers, &begin, &end);
-    matmul(o, (uint32_t)begin, (uint32_t)end, s->attended, o->cols, NULL, s->count, s->layer->o_bias, s->normed,
-           s->hp.d_model, stage_scratch(s, worker));
-    for (size_t t = 0; t < s->count; t++)
-        for (uint64_t r = begin; r < end; r++) s->x[t * s->hp.d_model + r] += s->normed[t * s->hp.d_model + r];
+    team_share(o->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
+    operand_of(s, &s->rounded_attended, s->attended, &packed, &x);
+    matmul(o, (uint32_t)begin, (uint32_t)end, &x,
+           &(target){.y = s->x, .stride = s->hp.d_model, .bias = s->layer->o_bias, .add = true},
+           stage_scratch(s, worker));
 }
 
 static void run_attention(stage *s) {
@@ -93,6 +146,7 @@ static void run_attention(stage *s) {
     team_run(s->team, qkv_step, s);
     team_run(s->team, rope_and_store_step, s);
     team_run(s->team, attend_step, s);
+    if (s->rounded_attended.rows) team_run(s->team, round_attended_step, s);
     team_run(s->team, output_projection_step, s);
 }
 
@@ -125,7 +179,6 @@ void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x) {
 
 typedef struct logits_work {
     stage *s;
-    uint32_t count;
     float *logits;
 } logits_work;
 
@@ -133,17 +186,22 @@ static void logits_step(void *context, int worker, int workers) {
     logits_work *work = context;
     stage *s = work->s;
     const matrix *output = &s->weights->output;
+    operand x;
+    packed_tokens packed;
     uint64_t begin, end;
-    team_share(output->rows, ROW_GRAIN, worker, workers, &begin, &end);
-    matmul(output, (uint32_t)begin, (uint32_t)end, s->normed, s->hp.d_model, NULL, work->count, NULL, work->logits,
-           output->rows, stage_scratch(s, worker));
+    team_share(output->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
+    operand_of(s, &s->rounded_normed, s->normed, &packed, &x);
+    matmul(output, (uint32_t)begin, (uint32_t)end, &x, &(target){.y = work->logits, .stride = output->rows},
+           stage_scratch(s, worker));
 }
 
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     size_t width = s->hp.d_model;
+    s->count = count;
     for (size_t t = 0; t < count; t++)
         rms_norm(x + t * width, s->weights->output_norm, width, s->hp.norm_eps, s->normed + t * width);
-    team_run(s->team, logits_step, &(logits_work){s, count, logits});
+    round_tokens(s, &s->rounded_normed, s->normed, 0, 1);
+    team_run(s->team, logits_step, &(logits_work){s, logits});
 }
 
 uint32_t stage_positions(const stage *s) { return s->positions; }
@@ -152,12 +210,28 @@ float *stage_scratch(const stage *s, int worker) { return s->scratch + (size_t)w
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
+static gptoss_status open_rounding(stage *s, size_t heads, gptoss_error *err) {
+    const hparams *hp = &s->hp;
+    size_t chunk = s->chunk, slots = chunk * hp->n_experts_used;
+    s->rounded_normed.cols = hp->d_model;
+    s->rounded_attended.cols = heads;
+    if (isa_used() == ISA_REFERENCE) return GPTOSS_OK;
+    /* A width that is no multiple of 32 belongs to no quantized matrix. */
+    if (hp->d_model % ACTIVATION_BLOCK == 0) TRY(activations_open(chunk, hp->d_model, &s->rounded_normed, err));
+    if (heads % ACTIVATION_BLOCK == 0) TRY(activations_open(chunk, heads, &s->rounded_attended, err));
+    size_t numbers = larger(chunk * larger(hp->d_model, heads), slots * larger(hp->d_model, hp->d_ff));
+    TRY(mem_array_aligned(numbers / 2 + 1, sizeof *s->packed.pairs, "activations", &s->packed.pairs, err));
+    return mem_array_aligned(numbers / ACTIVATION_BLOCK + 1, sizeof *s->packed.scales, "activations", &s->packed.scales,
+                             err);
+}
+
 /* Sizes fit: every width was checked against the tensors of a file, chunk and positions against the flags. */
 static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     const hparams *hp = &s->hp;
     size_t chunk = s->chunk, heads = (size_t)hp->n_heads * hp->head_dim, workers = (size_t)team_size(s->team);
     size_t widest = larger(larger(hp->d_model, heads), hp->d_ff);
-    s->scratch_size = (matmul_scratch(widest) + 15) / 16 * 16;
+    size_t most_tokens = chunk * hp->n_experts_used;
+    s->scratch_size = (matmul_scratch(widest, most_tokens) + 15) / 16 * 16;
     const struct {
         float **target;
         size_t rows, row;
@@ -177,6 +251,7 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     TRY(mem_array(hp->head_dim / 2, sizeof *s->frequencies, "activations", &s->frequencies, err));
     rope_frequencies(hp->head_dim, hp->rope_base, hp->rope_factor, hp->rope_original_context, s->frequencies);
     s->magnitude = rope_magnitude(hp->rope_factor);
+    TRY(open_rounding(s, heads, err));
     return moe_open(s, err);
 }
 
@@ -204,6 +279,10 @@ void stage_close(stage *s) {
     moe_close(s);
     float *buffers[] = {s->normed, s->q, s->k, s->v, s->attended, s->scores, s->scratch, s->cosines, s->sines};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
+    activations_close(&s->rounded_normed);
+    activations_close(&s->rounded_attended);
+    free(s->packed.pairs);
+    free(s->packed.scales);
     free(s->frequencies);
     kv_cache_close(&s->kv);
     free(s);

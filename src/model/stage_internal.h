@@ -13,7 +13,7 @@ typedef struct routing {
     uint32_t *expert_begin; /* [experts + 1]: the slots of expert e are [expert_begin[e], expert_begin[e + 1]) */
     float *router_logits;   /* [chunk][experts] */
     float *gate, *up;       /* [slots][d_ff]; gate becomes the hidden activation */
-    float *down;            /* [slots][d_model] */
+    activations hidden;     /* [slots][d_ff]: gate, rounded */
 } routing;
 
 struct stage {
@@ -38,8 +38,19 @@ struct stage {
     float *scores;               /* [workers][positions] */
     float *scratch;              /* [workers][scratch_size] */
     size_t scratch_size;
+
+    /* Without rows when all is multiplied in float32. */
+    activations rounded_normed, rounded_attended;
+    packed_tokens packed; /* room for the tokens, or slots, of one product */
     routing routing;
 };
+
+/* Rounds rows [begin, end) of x[][a->cols] into a, if a has rows. */
+void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end);
+
+/* The place in s->packed of `tokens` rows of `cols` columns, `first` rows from its beginning; no tokens in it when
+ * packing them is not worth it. */
+packed_tokens stage_packed(const stage *s, size_t first, size_t tokens, size_t cols);
 
 /* A worker's own scratch for matmul. */
 float *stage_scratch(const stage *s, int worker);

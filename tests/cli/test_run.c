@@ -49,10 +49,11 @@ static void dumped_logits_equal_the_golden_ones_on_any_ranks(void **state) {
             const char *chunk;
         } ways[] = {{0, "100"}, {1, "100"}, {2, "100"}, {3, "7"}, {4, "7"}, {4, "1"}};
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-            process_result r = process_run(ways[i].ranks,
-                                           ARGUMENTS("--gguf", g.path, "--tokens", tokens, "--max-tokens", "0",
-                                                     "--chunk", ways[i].chunk, "--dump-logits", dump),
-                                           NULL);
+            process_result r =
+                process_run(ways[i].ranks,
+                            ARGUMENTS("--gguf", g.path, "--tokens", tokens, "--max-tokens", "0", "--chunk",
+                                      ways[i].chunk, "--isa", "reference", "--dump-logits", dump),
+                            NULL);
             expect_success(&r);
             process_free(&r);
             buffer logits = {0};
@@ -329,9 +330,32 @@ static void an_interrupt_ends_all_ranks(void **state) {
     }
 }
 
+static void instruction_sets_are_chosen_by_name(void **state) {
+    (void)state;
+    golden g;
+    golden_load("q8_0-mxfp4", &g);
+    const struct {
+        const char *isa, *says;
+    } ways[] = {{"portable", NULL}, {"reference", NULL}, {"sse9", "--isa: there is no instruction set"}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        process_result r = process_run(
+            2, ARGUMENTS("--gguf", g.path, "--tokens", "1,2,3", "--max-tokens", "2", "--isa", ways[i].isa), NULL);
+        if (ways[i].says) {
+            assert_int_equal(r.exit_status, 2);
+            assert_non_null(strstr(r.err.data, ways[i].says));
+            assert_non_null(strstr(r.err.data, "portable"));
+        } else {
+            expect_success(&r);
+        }
+        process_free(&r);
+    }
+    golden_free(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dumped_logits_equal_the_golden_ones_on_any_ranks),
+        cmocka_unit_test(instruction_sets_are_chosen_by_name),
         cmocka_unit_test(the_answer_does_not_depend_on_ranks),
         cmocka_unit_test(seeds_change_the_answer_and_repeat_it),
         cmocka_unit_test(misuse_is_refused_in_one_line),

@@ -143,7 +143,7 @@ static void logits_are_those_of_training(void **state) {
     assert_int_equal(fread(got, sizeof *got, all_count, dump), all_count);
     double error = relative_error(got + (all_count - wanted_count), wanted, wanted_count);
     print_message("relative error of the logits: %.2g\n", error);
-    assert_true(error < 1e-5);
+    assert_true(error < 1e-4); /* activations are rounded to 16 bits */
 
     sampler_close(greedy);
     fclose(file);

@@ -3,6 +3,7 @@
 #include "base/cancel.h"
 #include "engine/engine.h"
 #include "engine/generate.h"
+#include "kernels/isa.h"
 #include "support.h"
 
 enum { POSITIONS = 128, CHUNK = 8, MOST_TOKENS = 64 };
@@ -206,6 +207,7 @@ static void cancelling_ends_the_answer(void **state) {
 }
 
 int main(void) {
+    isa_use(ISA_REFERENCE); /* the golden logits are held to float32 */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_give_the_golden_logits), cmocka_unit_test(answers_read_again_change_no_bit),
         cmocka_unit_test(answers_end_when_they_should),   cmocka_unit_test(a_full_disk_is_reported),

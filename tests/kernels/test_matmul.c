@@ -62,10 +62,11 @@ static void free_product(product *p) {
 
 /* Fills y with GAP and computes rows [begin, end), scratch being exactly as large as promised. */
 static void compute(product *p, uint32_t begin, uint32_t end, bool indexed, bool biased) {
-    float *scratch = malloc(matmul_scratch(p->w.cols) * sizeof *scratch);
+    float *scratch = malloc(matmul_scratch(p->w.cols, p->tokens) * sizeof *scratch);
     for (size_t i = 0; i < p->tokens * p->y_stride + 1; i++) p->y[i] = GAP;
-    matmul(&p->w, begin, end, p->x, p->x_stride, indexed ? p->index : NULL, p->tokens, biased ? p->bias : NULL, p->y,
-           p->y_stride, scratch);
+    const operand x = {.tokens = p->tokens, .index = indexed ? p->index : NULL, .x = p->x, .stride = p->x_stride};
+    const target y = {.y = p->y, .stride = p->y_stride, .bias = biased ? p->bias : NULL};
+    matmul(&p->w, begin, end, &x, &y, scratch);
     free(scratch);
 }
 
@@ -144,26 +145,50 @@ static void splits_and_batches_change_no_bit(void **state) {
         uint32_t rows = 37, cols = 256 + (gguf_type_traits(types[i])->block_elements == 1 ? 5 : 0);
         product p = make_product(types[i], rows, cols, 7, &seed);
         size_t bytes = (p.tokens * p.y_stride + 1) * sizeof *p.y;
-        float *whole = malloc(bytes), *scratch = malloc(matmul_scratch(cols) * sizeof *scratch);
+        float *whole = malloc(bytes), *scratch = malloc(matmul_scratch(cols, p.tokens) * sizeof *scratch);
+        const operand all = {.tokens = p.tokens, .index = p.index, .x = p.x, .stride = p.x_stride};
+        const target to = {.y = p.y, .stride = p.y_stride, .bias = p.bias};
         compute(&p, 0, rows, true, true);
         memcpy(whole, p.y, bytes);
         for (uint32_t first = 0; first <= rows; first++) {
             uint32_t second = first + (uint32_t)random_below(&seed, rows - first + 1);
             const uint32_t cuts[] = {0, first, second, rows};
             for (size_t e = 0; e < bytes / sizeof *p.y; e++) p.y[e] = GAP;
-            for (int part = 2; part >= 0; part--)
-                matmul(&p.w, cuts[part], cuts[part + 1], p.x, p.x_stride, p.index, p.tokens, p.bias, p.y, p.y_stride,
-                       scratch);
+            for (int part = 2; part >= 0; part--) matmul(&p.w, cuts[part], cuts[part + 1], &all, &to, scratch);
             assert_memory_equal(p.y, whole, bytes);
         }
         for (size_t e = 0; e < bytes / sizeof *p.y; e++) p.y[e] = GAP;
-        for (size_t t = 0; t < p.tokens; t++)
-            matmul(&p.w, 0, rows, p.x + p.index[t] * p.x_stride, 0, NULL, 1, p.bias, p.y + t * p.y_stride, 0, scratch);
+        for (size_t t = 0; t < p.tokens; t++) {
+            const operand one = {.tokens = 1, .first = p.index[t], .x = p.x, .stride = p.x_stride};
+            matmul(&p.w, 0, rows, &one, &(target){.y = p.y + t * p.y_stride, .bias = p.bias}, scratch);
+        }
         assert_memory_equal(p.y, whole, bytes);
         free(whole);
         free(scratch);
         free_product(&p);
     }
+}
+
+static void targets_can_be_indexed_weighted_and_added_to(void **state) {
+    (void)state;
+    uint64_t seed = 8;
+    product p = make_product(TYPE_Q8_0, 21, 96, 4, &seed);
+    compute(&p, 0, 21, false, true);
+    const uint32_t places[] = {3, 0, 2, 1};
+    const float weights[] = {0.5f, -2, 1, 0.25f};
+    float scratch[8 * 96 > 5000 ? 8 * 96 : 5000], sums[4 * 21];
+    assert_true(matmul_scratch(96, 4) <= sizeof scratch / sizeof *scratch);
+    for (size_t i = 0; i < 4 * 21; i++) sums[i] = (float)i;
+    const operand x = {.tokens = 4, .x = p.x, .stride = p.x_stride};
+    matmul(&p.w, 0, 21, &x,
+           &(target){.y = sums, .stride = 21, .index = places, .bias = p.bias, .weights = weights, .add = true},
+           scratch);
+    for (size_t t = 0; t < 4; t++)
+        for (size_t r = 0; r < 21; r++) {
+            size_t i = places[t] * 21 + r;
+            assert_true(sums[i] == (float)i + p.y[t * p.y_stride + r] * weights[t]);
+        }
+    free_product(&p);
 }
 
 static void a_nan_reaches_its_own_token_and_no_other(void **state) {
@@ -205,9 +230,12 @@ static void dot_products_of_every_length(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_types_and_odd_shapes),         cmocka_unit_test(wide_rows_as_in_real_models),
-        cmocka_unit_test(splits_and_batches_change_no_bit), cmocka_unit_test(a_nan_reaches_its_own_token_and_no_other),
+        cmocka_unit_test(all_types_and_odd_shapes),
+        cmocka_unit_test(wide_rows_as_in_real_models),
+        cmocka_unit_test(splits_and_batches_change_no_bit),
+        cmocka_unit_test(a_nan_reaches_its_own_token_and_no_other),
         cmocka_unit_test(dot_products_of_every_length),
+        cmocka_unit_test(targets_can_be_indexed_weighted_and_added_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

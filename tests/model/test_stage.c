@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/cancel.h"
+#include "kernels/isa.h"
 #include "model/stage.h"
 #include "reference.h"
 #include "support.h"
@@ -65,6 +66,7 @@ static float *run(const golden *g, uint32_t n_layers, uint32_t stages, uint32_t 
 
 static void golden_models_reproduce_their_logits(void **state) {
     (void)state;
+    isa_use(ISA_REFERENCE);
     for (const char *const *name = golden_names; *name; name++) {
         golden g;
         golden_load(*name, &g);
@@ -77,8 +79,48 @@ static void golden_models_reproduce_their_logits(void **state) {
     }
 }
 
+/* Mean over positions of sum p log(p / q), p the golden distribution; in double precision, NaN if any logit is. */
+static double mean_divergence(const golden *g, const float *logits) {
+    double sum = 0;
+    for (size_t i = 0; i < g->positions; i++) {
+        const float *want = g->logits + i * g->n_vocab, *got = logits + i * g->n_vocab;
+        double want_sum = 0, got_sum = 0, divergence = 0;
+        for (size_t v = 0; v < g->n_vocab; v++) {
+            want_sum += exp((double)want[v]);
+            got_sum += exp((double)got[v]);
+        }
+        for (size_t v = 0; v < g->n_vocab; v++)
+            divergence += exp((double)want[v]) / want_sum * ((want[v] - log(want_sum)) - (got[v] - log(got_sum)));
+        sum += divergence;
+    }
+    return sum / (double)g->positions;
+}
+
+/* What rounding activations to 16 bits costs, in prefill (chunk 100) and in decode (chunk 1). */
+static void every_instruction_set_stays_close_to_the_golden_distributions(void **state) {
+    (void)state;
+    for (int which = 0; which < ISA_COUNT; which++) {
+        if (!isa_available((isa)which)) continue;
+        isa_use((isa)which);
+        for (const char *const *name = golden_names; *name; name++) {
+            golden g;
+            golden_load(*name, &g);
+            float *prefill = run(&g, 0, 1, 100, 1, false), *decode = run(&g, 0, 1, 1, 1, false);
+            assert_memory_equal(prefill, decode, g.positions * g.n_vocab * sizeof *prefill);
+            double divergence = mean_divergence(&g, prefill);
+            print_message("%s, %s: mean KL divergence %.2g nats, relative error %.2g\n", isa_name((isa)which), *name,
+                          divergence, relative_error(prefill, g.logits, g.positions * g.n_vocab));
+            assert_true(divergence < 1e-6);
+            free(prefill);
+            free(decode);
+            golden_free(&g);
+        }
+    }
+}
+
 static void chunks_threads_and_stages_change_no_bit(void **state) {
     (void)state;
+    isa_use(isa_best());
     for (const char *const *name = golden_names; *name; name++) {
         golden g;
         golden_load(*name, &g);
@@ -102,6 +144,7 @@ static void chunks_threads_and_stages_change_no_bit(void **state) {
  * files here, says what they should give. */
 static void partial_models_equal_the_reference(void **state) {
     (void)state;
+    isa_use(ISA_REFERENCE);
     for (const char *const *name = golden_names; *name; name++) {
         golden g;
         golden_load(*name, &g);
@@ -143,7 +186,9 @@ static void cancelling_ends_a_forward_pass(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_models_reproduce_their_logits),
-        cmocka_unit_test(chunks_threads_and_stages_change_no_bit), cmocka_unit_test(partial_models_equal_the_reference),
+        cmocka_unit_test(every_instruction_set_stays_close_to_the_golden_distributions),
+        cmocka_unit_test(chunks_threads_and_stages_change_no_bit),
+        cmocka_unit_test(partial_models_equal_the_reference),
         cmocka_unit_test(cancelling_ends_a_forward_pass), /* last: the wish to stop stays */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,71 @@
+#include "kernels/activations.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/integer.h"
+
+enum { LINE = 64 };
+
+static size_t lines(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
+
+gptoss_status activations_open(size_t count, size_t cols, activations *out, gptoss_error *err) {
+    activations a = {.cols = cols, .count = count};
+    size_t blocks = cols / ACTIVATION_BLOCK;
+    a.row_bytes = lines(cols * sizeof(int16_t)) + 2 * lines(cols) + 2 * lines(blocks * sizeof(float));
+    TRY(mem_array_aligned(count, a.row_bytes, "activations", &a.rows, err));
+    *out = a;
+    return GPTOSS_OK;
+}
+
+void activations_close(activations *a) {
+    free(a->rows);
+    *a = (activations){0};
+}
+
+activation_row activations_row(const activations *a, size_t i) {
+    uint8_t *at = a->rows + i * a->row_bytes;
+    size_t blocks = a->cols / ACTIVATION_BLOCK;
+    activation_row row;
+    row.q = (int16_t *)(void *)at;
+    at += lines(a->cols * sizeof(int16_t));
+    row.high = (int8_t *)at;
+    at += lines(a->cols);
+    row.low = (int8_t *)at;
+    at += lines(a->cols);
+    row.scales = (float *)(void *)at;
+    at += lines(blocks * sizeof(float));
+    row.biases = (int32_t *)(void *)at;
+    return row;
+}
+
+void activations_round(activations *a, size_t i, const float *x) {
+    integer_kernels_used()->round(x, a->cols, activations_row(a, i));
+}
+
+size_t packed_scales_at(const packed_tokens *p, size_t block, size_t blocks, size_t token) {
+    return p->tokens * block + token * blocks;
+}
+
+size_t packed_pairs_at(const packed_tokens *p, size_t block, size_t blocks, size_t token) {
+    return PAIRS * packed_scales_at(p, block, blocks, token);
+}
+
+static void write_token(const packed_tokens *p, activation_row row, size_t token) {
+    size_t all_blocks = p->cols / ACTIVATION_BLOCK, first = token / p->group * p->group, lane = token - first;
+    size_t width = p->tokens - first < p->group ? p->tokens - first : p->group;
+    for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
+        size_t blocks = all_blocks - block < PACK_BLOCKS ? all_blocks - block : PACK_BLOCKS;
+        int32_t *pairs = p->pairs + packed_pairs_at(p, block, blocks, first) + lane;
+        float *scales = p->scales + packed_scales_at(p, block, blocks, first) + lane;
+        for (size_t i = 0; i < blocks * PAIRS; i++)
+            memcpy(pairs + i * width, row.q + block * ACTIVATION_BLOCK + 2 * i, sizeof *pairs);
+        for (size_t i = 0; i < blocks; i++) scales[i * width] = row.scales[block + i];
+    }
+}
+
+void packed_write(const packed_tokens *p, const activations *a, const uint32_t *index, size_t first, size_t begin,
+                  size_t end) {
+    for (size_t t = begin; t < end; t++) write_token(p, activations_row(a, first + (index ? index[t] : t)), t);
+}

@@ -1,0 +1,67 @@
+/* activations.h: vectors rounded to 16 bits for products with quantized weights.
+ *
+ * A row of `cols` floats becomes blocks of 32: x[c] is about scale[c / 32] * q[c] with |q| <= ACTIVATION_MOST, so that
+ * sums of products with weights of 8 bits are exact in 32-bit integers and the error is that of a 16-bit number. */
+#ifndef KERNELS_ACTIVATIONS_H
+#define KERNELS_ACTIVATIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum {
+    ACTIVATION_BLOCK = 32,
+    ACTIVATION_MOST = 127 * 256 + 127, /* the largest number of two signed 8-bit digits */
+    FP4_BIAS = 12                      /* added to twice a 4-bit float's value to make it unsigned */
+};
+
+/* One rounded row; every array begins on a cache line. */
+typedef struct activation_row {
+    int16_t *q; /* [cols], in order */
+    /* [cols, up to a multiple of 64]: q = 256 * high + low. Two blocks A and B lie together as A[0..16) B[0..16)
+     * A[16..32) B[16..32), since formats of 4 bits keep weights j and j + 16 in one byte; an odd last block has zeros
+     * for its partner. */
+    int8_t *high, *low;
+    float *scales;   /* [cols / 32] */
+    int32_t *biases; /* [cols / 32]: FP4_BIAS * sum of the block's q */
+} activation_row;
+
+/* Rows of equal length. cols is a multiple of 32. */
+typedef struct activations {
+    size_t cols, count, row_bytes;
+    uint8_t *rows; /* owned */
+} activations;
+
+gptoss_status activations_open(size_t count, size_t cols, activations *out, gptoss_error *err);
+void activations_close(activations *a); /* an empty one is fine */
+
+activation_row activations_row(const activations *a, size_t i);
+
+/* Rounds x[cols] into row i with the kernels in use. A block that holds NaN or infinity gets a NaN for its scale, so
+ * that every product with it is NaN; one whose largest magnitude is below 1e-30 becomes zero. */
+void activations_round(activations *a, size_t i, const float *x);
+
+/* The same rows rearranged for products with many tokens: groups of up to `group` tokens side by side.
+ *
+ * Blocks are taken in chunks of PACK_BLOCKS; within a chunk the groups follow each other, and within a group lies
+ * [block][column pair][token of the group], a pair being two int16 in one int32. All tokens' scales lie likewise,
+ * [block][token]. So a kernel that takes a chunk of columns and then group after group reads straight on. */
+enum { PACK_BLOCKS = 8, PAIRS = ACTIVATION_BLOCK / 2 };
+
+typedef struct packed_tokens {
+    size_t tokens, cols, group;
+    int32_t *pairs; /* [tokens * cols / 2] */
+    float *scales;  /* [tokens * cols / 32] */
+} packed_tokens;
+
+/* Where a chunk (beginning at block `block`, of `blocks` blocks) of the group beginning at `token` lies. */
+size_t packed_pairs_at(const packed_tokens *p, size_t block, size_t blocks, size_t token);
+size_t packed_scales_at(const packed_tokens *p, size_t block, size_t blocks, size_t token);
+
+/* Writes tokens [begin, end) of p, token t being row first + (index ? index[t] : t) of a. Different tokens may be
+ * written by different threads at the same time. */
+void packed_write(const packed_tokens *p, const activations *a, const uint32_t *index, size_t first, size_t begin,
+                  size_t end);
+
+#endif
