@@ -10,13 +10,15 @@
 enum { TAG_WAVE = 1, TAG_RESULT = 2 };
 enum { WAVE_WORK = 1, WAVE_CANCELLED = 2, WAVE_STOP = 3 };
 
-/* The head of every message. A wave is followed by float[count][d_model], a result by float[logits_rows][n_vocab].
- * All ranks run this program on machines of one byte order. */
+/* The head of every message. A wave is followed by wave_token[count], rounded up to whole cache lines, and
+ * float[count][d_model]; a result by float[logits_rows][n_vocab]. All ranks run this program on machines of one byte
+ * order. */
 typedef struct wave_header {
     uint32_t kind;
-    uint32_t position, count;
+    uint32_t number; /* counts waves; the result has its wave's */
+    uint32_t count;
     uint32_t logits_rows;
-    uint32_t reserved[12]; /* so that the floats behind it begin on a cache line */
+    uint32_t reserved[12]; /* so that what is behind it begins on a cache line */
 } wave_header;
 _Static_assert(sizeof(wave_header) == 64, "wave header");
 
@@ -36,16 +38,20 @@ struct pipeline {
     MPI_Request result_sent;
 };
 
-static bool fits_positions(const pipeline *p, uint32_t position, uint32_t count) {
-    return (uint64_t)position + count <= stage_positions(p->stage);
+static size_t tokens_bytes(uint32_t count) { return (count * sizeof(wave_token) + 63) / 64 * 64; }
+
+static wave_token *tokens_of(wave_header *message) { return (wave_token *)(void *)(message + 1); }
+
+static float *activations_of(wave_header *message) {
+    return (float *)(void *)((char *)(message + 1) + tokens_bytes(message->count));
 }
 
-static float *payload(wave_header *message) { return (float *)(void *)(message + 1); }
+static float *logits_of(wave_header *result) { return (float *)(void *)(result + 1); }
 
 static bool is_last(const pipeline *p) { return p->cluster.rank == p->cluster.size - 1; }
 
 static size_t wave_bytes(const pipeline *p, uint32_t count) {
-    return sizeof(wave_header) + (size_t)count * p->hp.d_model * sizeof(float);
+    return sizeof(wave_header) + tokens_bytes(count) + (size_t)count * p->hp.d_model * sizeof(float);
 }
 
 static size_t result_bytes(const pipeline *p, uint32_t rows) {
@@ -95,28 +101,48 @@ uint32_t pipeline_depth(const pipeline *p) { return p->n_waves; }
 /* Runs a wave through this rank's stage and marks it when that was cut short. */
 static void advance(pipeline *p, wave_header *message) {
     if (message->kind == WAVE_WORK &&
-        stage_forward(p->stage, message->position, message->count, payload(message)) != GPTOSS_OK)
+        stage_forward(p->stage, tokens_of(message), message->count, activations_of(message)) != GPTOSS_OK)
         message->kind = WAVE_CANCELLED;
+}
+
+/* Moves the rows of the tokens whose logits are wanted to the front. */
+static void keep_wanted_rows(const pipeline *p, wave_header *message) {
+    size_t width = p->hp.d_model, kept = 0;
+    const wave_token *tokens = tokens_of(message);
+    float *x = activations_of(message);
+    for (uint32_t i = 0; i < message->count; i++) {
+        if (!tokens[i].logits) continue;
+        if (kept != i) memcpy(x + kept * width, x + i * width, width * sizeof *x);
+        kept++;
+    }
 }
 
 /* Last rank: turns a wave that went through all layers into its result. */
 static void finish(pipeline *p, wave_header *message) {
     *p->result = *message;
     if (message->kind != WAVE_WORK || message->logits_rows == 0) return;
-    float *x = payload(message) + (size_t)(message->count - message->logits_rows) * p->hp.d_model;
-    stage_logits(p->stage, x, message->logits_rows, payload(p->result));
+    keep_wanted_rows(p, message);
+    stage_logits(p->stage, activations_of(message), message->logits_rows, logits_of(p->result));
 }
 
-gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t position, uint32_t count,
-                              uint32_t logits_rows, gptoss_error *err) {
-    if (p->submitted - p->collected >= p->n_waves || count < 1 || count > p->limits.chunk || logits_rows > count ||
-        logits_rows > p->limits.logits_rows || !fits_positions(p, position, count))
-        return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens and %u rows of logits does not fit the pipeline",
-                         count, logits_rows);
+/* The wave behind a header, its count checked, is one that every stage and the result's buffer can take. */
+static bool fits(const pipeline *p, const wave_token *tokens, uint32_t count) {
+    wave_limits limits = stage_limits(p->stage);
+    return count <= p->limits.chunk && wave_is_valid(tokens, count, &limits) &&
+           wave_logits_rows(tokens, count) <= p->limits.logits_rows;
+}
+
+gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t count, gptoss_error *err) {
+    if (p->submitted - p->collected >= p->n_waves)
+        return error_set(err, GPTOSS_INTERNAL, "%u waves are under way already", p->n_waves);
+    if (!fits(p, tokens, count))
+        return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens does not fit the pipeline", count);
     wave *w = &p->waves[p->submitted % p->n_waves];
     link_wait(&w->sent); /* long complete: its result was collected */
-    *w->message = (wave_header){.kind = WAVE_WORK, .position = position, .count = count, .logits_rows = logits_rows};
-    stage_embed(p->stage, tokens, count, payload(w->message));
+    *w->message = (wave_header){
+        .kind = WAVE_WORK, .number = p->submitted, .count = count, .logits_rows = wave_logits_rows(tokens, count)};
+    memcpy(tokens_of(w->message), tokens, count * sizeof *tokens);
+    stage_embed(p->stage, tokens, count, activations_of(w->message));
     advance(p, w->message);
     if (!is_last(p)) link_send(w->message, wave_bytes(p, count), 1, TAG_WAVE, &w->sent);
     p->submitted++;
@@ -125,20 +151,20 @@ gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t posi
 
 gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err) {
     if (p->submitted == p->collected) return error_set(err, GPTOSS_INTERNAL, "no wave is under way");
-    const wave_header *asked = p->waves[p->collected++ % p->n_waves].message;
+    wave_header *asked = p->waves[p->collected++ % p->n_waves].message;
     if (is_last(p)) {
-        finish(p, p->waves[(p->collected - 1) % p->n_waves].message);
+        finish(p, asked);
     } else {
         MPI_Request received;
         link_receive(p->result, result_bytes(p, p->limits.logits_rows), p->cluster.size - 1, TAG_RESULT, &received);
         size_t got = link_wait(&received);
-        if (got != result_bytes(p, asked->logits_rows) || p->result->position != asked->position)
-            return error_set(err, GPTOSS_PEER, "rank %d answered another wave than the one at position %u",
-                             p->cluster.size - 1, asked->position);
+        if (got != result_bytes(p, asked->logits_rows) || p->result->number != asked->number)
+            return error_set(err, GPTOSS_PEER, "rank %d answered another wave than number %u", p->cluster.size - 1,
+                             asked->number);
     }
     if (p->result->kind != WAVE_WORK)
-        return error_set(err, GPTOSS_CANCELLED, "interrupted while working on position %u", asked->position);
-    *logits = payload(p->result);
+        return error_set(err, GPTOSS_CANCELLED, "interrupted while working on position %u", tokens_of(asked)->position);
+    *logits = logits_of(p->result);
     return GPTOSS_OK;
 }
 
@@ -153,10 +179,12 @@ void pipeline_stop(pipeline *p) {
     link_wait(&p->waves[0].sent);
 }
 
-static gptoss_status check_wave(const pipeline *p, const wave_header *m, size_t bytes, gptoss_error *err) {
-    if (bytes < sizeof *m || m->kind < WAVE_WORK || m->kind > WAVE_STOP || m->count > p->limits.chunk ||
-        m->logits_rows > m->count || m->logits_rows > p->limits.logits_rows || !fits_positions(p, m->position, m->count) ||
-        bytes != wave_bytes(p, m->count))
+static gptoss_status check_wave(const pipeline *p, wave_header *m, size_t bytes, gptoss_error *err) {
+    bool sound = bytes >= sizeof *m && m->kind >= WAVE_WORK && m->kind <= WAVE_STOP && m->count <= p->limits.chunk &&
+                 bytes == wave_bytes(p, m->count);
+    if (sound && m->kind != WAVE_STOP)
+        sound = fits(p, tokens_of(m), m->count) && m->logits_rows == wave_logits_rows(tokens_of(m), m->count);
+    if (!sound)
         return error_set(err, GPTOSS_PEER, "rank %d received a malformed wave of %zu bytes from rank %d",
                          p->cluster.rank, bytes, p->cluster.rank - 1);
     return GPTOSS_OK;

@@ -1,8 +1,8 @@
 /* pipeline.h: the stages of all ranks as one machine that takes tokens in at rank 0 and gives logits back there.
  *
- * A wave is a run of consecutive tokens of the sequence on its way through the stages. Rank 0 submits waves and
+ * A wave is tokens of one or more sequences on their way through the stages (model/wave.h). Rank 0 submits waves and
  * collects their results in the same order; up to pipeline_depth() of them travel at once, each stage working on
- * another. */
+ * another. Any of them may hold tokens of the same sequence, in order. */
 #ifndef CLUSTER_PIPELINE_H
 #define CLUSTER_PIPELINE_H
 
@@ -16,7 +16,8 @@ typedef struct pipeline_limits {
     uint32_t logits_rows; /* logits wanted of a wave, at most; 1 to chunk */
 } pipeline_limits;
 
-/* Collective, with equal limits on every rank. Ranks are stages in order; `s` is this rank's and stays the caller's. */
+/* Collective, with equal limits, and equal stage_limits(), on every rank. Ranks are stages in order; `s` is this rank's
+ * and stays the caller's. */
 gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, pipeline_limits limits, pipeline **out,
                             gptoss_error *err);
 void pipeline_close(pipeline *p); /* NULL is fine */
@@ -24,13 +25,11 @@ void pipeline_close(pipeline *p); /* NULL is fine */
 /* Waves that can be under way; one more may be submitted only after a pipeline_collect. */
 uint32_t pipeline_depth(const pipeline *p);
 
-/* Rank 0: sends tokens[count] off as positions [position, position + count), asking for the logits of the last
- * `logits_rows` of them. Every token < n_vocab; position + count within the stages' positions. */
-gptoss_status pipeline_submit(pipeline *p, const uint32_t *tokens, uint32_t position, uint32_t count,
-                              uint32_t logits_rows, gptoss_error *err);
+/* Rank 0: sends tokens[count], a valid wave within stage_limits(), off; see stage_forward. tokens is copied. */
+gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t count, gptoss_error *err);
 
-/* Rank 0: waits for the oldest wave under way. *logits: [logits_rows][n_vocab] as that wave asked for, borrowed and
- * writable until the next call. GPTOSS_CANCELLED when a stage gave up on it. */
+/* Rank 0: waits for the oldest wave under way. *logits: [rows][n_vocab], one row for each of its tokens that asked for
+ * them, in their order; borrowed and writable until the next call. GPTOSS_CANCELLED when a stage gave up on it. */
 gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err);
 
 /* Rank 0: collects what is under way and tells every other rank to return from pipeline_work. */

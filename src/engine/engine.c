@@ -72,6 +72,11 @@ static gptoss_status choose_cores(const engine *e, int *cores, gptoss_error *err
     return topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, cores, err);
 }
 
+static kv_room room_for(const engine *e, uint32_t positions) {
+    return (kv_room){
+        .sequences = e->config.sequences ? e->config.sequences : 1, .positions = positions, .chunk = e->config.chunk};
+}
+
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
     slice what;
@@ -80,7 +85,8 @@ static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
     TRY(choose_cores(e, &cores, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
-    TRY(stage_open(&e->hp, e->weights, e->team, positions, e->config.chunk, &e->stage, err));
+    kv_room room = room_for(e, positions);
+    TRY(stage_open(&e->hp, e->weights, e->team, &room, &e->stage, err));
     pipeline_limits limits = {.chunk = e->config.chunk, .logits_rows = e->config.logits_rows};
     TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
@@ -89,9 +95,9 @@ static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err
 
 static void gather_facts(engine *e, uint32_t positions) {
     const slice *s = &e->weights->slice;
+    kv_room room = room_for(e, positions);
     const uint64_t mine[] = {s->layer_begin, s->layer_end, gguf_map_bytes(e->weights->map),
-                             kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, positions, e->config.chunk),
-                             (uint64_t)team_size(e->team)};
+                             kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, &room), (uint64_t)team_size(e->team)};
     _Static_assert(sizeof(rank_facts) == sizeof mine, "facts are gathered as plain numbers");
     cluster_gather(&e->cluster, mine, sizeof mine / sizeof *mine, (uint64_t *)e->facts);
 }

@@ -13,6 +13,7 @@ typedef struct engine_config {
     uint32_t n_layers;    /* run the first n layers only; 0: all */
     bool expert_0_only;   /* see slice */
     uint32_t threads;     /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t sequences;   /* at work at once; 0: one */
     uint32_t chunk;       /* tokens a wave */
     uint32_t logits_rows; /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
@@ -43,8 +44,8 @@ typedef struct engine {
 /* Opens and checks the file, and that all ranks were given the same one. *out must be closed even after a failure. */
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err);
 
-/* Deals the layers, maps this rank's slice and makes room for sequences of up to `positions` tokens; afterwards the
- * pipeline is ready. */
+/* Deals the layers, maps this rank's slice and makes room for the sequences, of up to `positions` tokens each;
+ * afterwards the pipeline is ready. */
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err);
 
 /* Not collective. */

@@ -1,9 +1,11 @@
 #include "engine/generate.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "base/mem.h"
 
 static gptoss_status dump_logits(const generate_request *r, const float *logits, uint32_t rows, gptoss_error *err) {
     if (!r->dump || fwrite(logits, sizeof *logits * r->n_vocab, rows, r->dump) == rows) return GPTOSS_OK;
@@ -14,8 +16,10 @@ static uint32_t wave_size(const generate_request *r, uint32_t at) {
     return r->n_prompt - at < r->chunk ? r->n_prompt - at : r->chunk;
 }
 
-/* Keeps the pipeline full until the whole prompt went in, and collects every wave. *logits: those of the last token. */
-static gptoss_status read_prompt(pipeline *p, const generate_request *r, float **logits, gptoss_error *err) {
+/* Keeps the pipeline full until the whole prompt went in, and collects every wave. wave: room for a chunk; *logits:
+ * those of the last token. */
+static gptoss_status read_prompt(pipeline *p, const generate_request *r, wave_token *wave, float **logits,
+                                 gptoss_error *err) {
     uint32_t sent = 0, done = 0;
     while (done < r->n_prompt) {
         uint32_t under_way = (sent - done + r->chunk - 1) / r->chunk;
@@ -25,7 +29,8 @@ static gptoss_status read_prompt(pipeline *p, const generate_request *r, float *
                                  r->n_prompt);
             uint32_t count = wave_size(r, sent);
             uint32_t rows = r->dump ? count : sent + count == r->n_prompt ? 1 : 0;
-            TRY(pipeline_submit(p, r->prompt + sent, sent, count, rows, err));
+            wave_of_run(r->prompt + sent, count, 0, sent, rows, wave);
+            TRY(pipeline_submit(p, wave, count, err));
             sent += count;
         } else {
             uint32_t count = wave_size(r, done);
@@ -45,8 +50,11 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
     const generate_request *r = request;
     double start = clock_seconds();
     float *logits = NULL;
+    wave_token *wave;
     *result = (generate_result){0};
-    gptoss_status status = read_prompt(p, r, &logits, err);
+    TRY(mem_array(r->chunk, sizeof *wave, "prompt", &wave, err));
+    gptoss_status status = read_prompt(p, r, wave, &logits, err);
+    free(wave);
     result->prompt_seconds = clock_seconds() - start;
     uint32_t position = r->n_prompt;
     while (status == GPTOSS_OK && result->generated < r->max_tokens) {
@@ -63,7 +71,7 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
             break;
         }
         if (result->generated == r->max_tokens) break;
-        status = pipeline_submit(p, &token, position++, 1, 1, err);
+        status = pipeline_submit(p, &(wave_token){.id = token, .position = position++, .logits = 1}, 1, err);
         if (status == GPTOSS_OK) status = pipeline_collect(p, &logits, err);
         if (status == GPTOSS_OK) status = dump_logits(r, logits, 1, err);
     }

@@ -1,4 +1,4 @@
-/* generate.h: one sequence from prompt to answer: the prompt in chunks, then token after token. Runs on rank 0. */
+/* generate.h: sequence 0 from prompt to answer: the prompt in chunks, then token after token. Runs on rank 0. */
 #ifndef ENGINE_GENERATE_H
 #define ENGINE_GENERATE_H
 

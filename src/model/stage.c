@@ -101,7 +101,8 @@ static void rope_and_store_step(void *context, int worker, int workers) {
         float *k = s->k + t * s->kv.stride;
         rope_apply(s->q + t * hp->n_heads * hp->head_dim, hp->n_heads, hp->head_dim, cosines, sines);
         rope_apply(k, hp->n_kv_heads, hp->head_dim, cosines, sines);
-        kv_cache_store(s->kv_layer, s->kv.stride, s->position + (uint32_t)t, k, s->v + t * s->kv.stride);
+        kv_cache_store(s->kv_layer, s->kv.stride, s->tokens[t].sequence, s->tokens[t].position, k,
+                       s->v + t * s->kv.stride);
     }
 }
 
@@ -113,12 +114,15 @@ static void attend_step(void *context, int worker, int workers) {
     team_share((uint64_t)s->count * hp->n_heads, 1, worker, workers, &begin, &end);
     for (uint64_t item = begin; item < end; item++) {
         uint32_t token = (uint32_t)(item / hp->n_heads), head = (uint32_t)(item % hp->n_heads);
-        uint32_t kv_head = head / (hp->n_heads / hp->n_kv_heads), last = s->position + token;
+        uint32_t kv_head = head / (hp->n_heads / hp->n_kv_heads), sequence = s->tokens[token].sequence,
+                 last = s->tokens[token].position;
         uint32_t first = hparams_is_windowed(s->layer_number) && last >= hp->window ? last + 1 - hp->window : 0;
-        kv_view keys = {s->kv_layer->keys + kv_head * hp->head_dim, s->kv.stride, s->kv_layer->capacity};
-        kv_view values = {s->kv_layer->values + kv_head * hp->head_dim, s->kv.stride, s->kv_layer->capacity};
+        kv_view keys = kv_cache_keys(s->kv_layer, s->kv.stride, sequence);
+        kv_view values = kv_cache_values(s->kv_layer, s->kv.stride, sequence);
+        keys.base += kv_head * hp->head_dim;
+        values.base += kv_head * hp->head_dim;
         attend(s->q + item * hp->head_dim, keys, values, hp->head_dim, first, last + 1,
-               1.0f / sqrtf((float)hp->head_dim), s->layer->sinks[head], s->scores + (size_t)worker * s->positions,
+               1.0f / sqrtf((float)hp->head_dim), s->layer->sinks[head], s->scores + (size_t)worker * s->room.positions,
                s->attended + item * hp->head_dim);
     }
 }
@@ -152,13 +156,13 @@ static void run_attention(stage *s) {
 
 /* ---- the stage ---- */
 
-gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *x) {
+gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, float *x) {
     s->x = x;
-    s->position = position;
+    s->tokens = tokens;
     s->count = count;
     uint32_t half_dim = s->hp.head_dim / 2;
     for (uint32_t t = 0; t < count; t++)
-        rope_angles(s->frequencies, half_dim, position + t, s->magnitude, s->cosines + (size_t)t * half_dim,
+        rope_angles(s->frequencies, half_dim, tokens[t].position, s->magnitude, s->cosines + (size_t)t * half_dim,
                     s->sines + (size_t)t * half_dim);
     for (uint32_t i = 0; i < s->kv.n_layers; i++) {
         if (cancel_requested()) return GPTOSS_CANCELLED;
@@ -171,10 +175,11 @@ gptoss_status stage_forward(stage *s, uint32_t position, uint32_t count, float *
     return GPTOSS_OK;
 }
 
-void stage_embed(stage *s, const uint32_t *tokens, uint32_t count, float *x) {
+void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x) {
     const matrix *e = &s->weights->embedding;
     dequant_row *dequant = dequant_for(e->type);
-    for (uint32_t t = 0; t < count; t++) dequant(e->data + tokens[t] * e->row_bytes, e->cols, x + (size_t)t * e->cols);
+    for (uint32_t t = 0; t < count; t++)
+        dequant(e->data + tokens[t].id * e->row_bytes, e->cols, x + (size_t)t * e->cols);
 }
 
 typedef struct logits_work {
@@ -204,7 +209,9 @@ void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     team_run(s->team, logits_step, &(logits_work){s, logits});
 }
 
-uint32_t stage_positions(const stage *s) { return s->positions; }
+wave_limits stage_limits(const stage *s) {
+    return (wave_limits){s->chunk, s->hp.n_vocab, s->room.sequences, s->room.positions};
+}
 
 float *stage_scratch(const stage *s, int worker) { return s->scratch + (size_t)worker * s->scratch_size; }
 
@@ -241,7 +248,7 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
         {&s->k, chunk, s->kv.stride},
         {&s->v, chunk, s->kv.stride},
         {&s->attended, chunk, heads},
-        {&s->scores, workers, s->positions},
+        {&s->scores, workers, s->room.positions},
         {&s->scratch, workers, s->scratch_size},
         {&s->cosines, chunk, hp->head_dim / 2},
         {&s->sines, chunk, hp->head_dim / 2},
@@ -255,16 +262,16 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     return moe_open(s, err);
 }
 
-gptoss_status stage_open(const hparams *hp, const weights *w, team *t, uint32_t positions, uint32_t chunk, stage **out,
+gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_room *room, stage **out,
                          gptoss_error *err) {
     stage *s;
     TRY(mem_array(1, sizeof *s, "stage", &s, err));
     s->hp = *hp;
     s->weights = w;
     s->team = t;
-    s->positions = positions;
-    s->chunk = chunk;
-    gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, positions, chunk, &s->kv, err);
+    s->room = *room;
+    s->chunk = room->chunk;
+    gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, room, &s->kv, err);
     if (status == GPTOSS_OK) status = open_buffers(s, err);
     if (status != GPTOSS_OK) {
         stage_close(s);

@@ -21,11 +21,13 @@ struct stage {
     const weights *weights;
     team *team;
     kv_cache kv;
-    uint32_t positions, chunk;
+    kv_room room;
+    uint32_t chunk; /* room.chunk */
 
     /* the call of stage_forward under way */
-    float *x; /* [count][d_model], borrowed */
-    uint32_t position, count;
+    float *x;                 /* [count][d_model], borrowed */
+    const wave_token *tokens; /* [count], borrowed */
+    uint32_t count;
     const layer_weights *layer;
     kv_layer *kv_layer;
     uint32_t layer_number;

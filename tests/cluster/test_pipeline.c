@@ -2,11 +2,13 @@
 #include <mpi.h>
 
 #include "base/cancel.h"
+#include "cluster/link.h"
 #include "cluster/pipeline.h"
 #include "kernels/isa.h"
+#include "random.h"
 #include "support.h"
 
-enum { POSITIONS = 128, CHUNK = 7 };
+enum { POSITIONS = 128, CHUNK = 7, SEQUENCES = 5 };
 
 static cluster world;
 
@@ -18,7 +20,7 @@ typedef struct part {
     stage *stage;
 } part;
 
-static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t chunk) {
+static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t sequences, uint32_t chunk) {
     part p;
     gguf_file *file;
     assert_ok(gguf_open(path, &file, err));
@@ -28,7 +30,7 @@ static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t 
                   false};
     assert_ok(weights_open(file, &p.hp, what, &p.weights, err));
     assert_ok(team_open(1, &p.team, err));
-    assert_ok(stage_open(&p.hp, p.weights, p.team, POSITIONS, chunk, &p.stage, err));
+    assert_ok(stage_open(&p.hp, p.weights, p.team, &(kv_room){sequences, POSITIONS, chunk}, &p.stage, err));
     gguf_close(file);
     return p;
 }
@@ -39,17 +41,25 @@ static void close_part(part *p) {
     weights_close(p->weights);
 }
 
-/* logits[positions][n_vocab] as one process computes them, in one chunk; the caller frees them. */
-static float *logits_alone(const golden *g) {
-    part p = open_part(g->path, 0, 1, POSITIONS);
-    float *x = malloc(g->positions * p.hp.d_model * sizeof *x),
-          *logits = malloc(g->positions * g->n_vocab * sizeof *logits);
-    stage_embed(p.stage, g->tokens, (uint32_t)g->positions, x);
-    assert_int_equal(stage_forward(p.stage, 0, (uint32_t)g->positions, x), GPTOSS_OK);
-    stage_logits(p.stage, x, (uint32_t)g->positions, logits);
+/* logits[count][n_vocab] of tokens[count] as one process computes them, in one chunk; the caller frees them. */
+static float *logits_alone(const golden *g, const uint32_t *tokens, uint32_t count) {
+    part p = open_part(g->path, 0, 1, 1, POSITIONS);
+    float *x = malloc(count * p.hp.d_model * sizeof *x), *logits = malloc(count * g->n_vocab * sizeof *logits);
+    wave_token wave[POSITIONS];
+    wave_of_run(tokens, count, 0, 0, 0, wave);
+    stage_embed(p.stage, wave, count, x);
+    assert_int_equal(stage_forward(p.stage, wave, count, x), GPTOSS_OK);
+    stage_logits(p.stage, x, count, logits);
     free(x);
     close_part(&p);
     return logits;
+}
+
+static gptoss_status submit(pipeline *p, const uint32_t *ids, uint32_t position, uint32_t count, uint32_t rows,
+                            gptoss_error *err) {
+    wave_token wave[POSITIONS];
+    wave_of_run(ids, count, 0, position, rows, wave);
+    return pipeline_submit(p, wave, count, err);
 }
 
 /* Rank 0: sends all tokens through, `chunk` at a time, `under_way` waves at once, and checks the logits of the last
@@ -61,7 +71,7 @@ static void check_run(pipeline *p, const golden *g, const float *want, uint32_t 
         uint32_t waves = (sent - done + chunk - 1) / chunk;
         if (sent < count && waves < under_way) {
             uint32_t n = count - sent < chunk ? count - sent : chunk;
-            assert_ok(pipeline_submit(p, g->tokens + sent, sent, n, n < rows ? n : rows, err));
+            assert_ok(submit(p, g->tokens + sent, sent, n, n < rows ? n : rows, err));
             sent += n;
             continue;
         }
@@ -78,13 +88,13 @@ static void ranks_change_no_bit(void **state) {
     for (const char *const *name = golden_names; *name; name++) {
         golden g;
         golden_load(*name, &g);
-        part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, CHUNK);
+        part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, 1, CHUNK);
         pipeline_limits limits = {.chunk = CHUNK, .logits_rows = CHUNK};
         pipeline *p;
         assert_ok(pipeline_open(&world, &mine.hp, mine.stage, limits, &p, err));
         if (world.rank == 0) {
             assert_int_equal(pipeline_depth(p), world.size);
-            float *want = logits_alone(&g);
+            float *want = logits_alone(&g, g.tokens, (uint32_t)g.positions);
             assert_true(relative_error(want, g.logits, g.positions * g.n_vocab) < 2e-6);
             uint32_t depth = pipeline_depth(p);
             check_run(p, &g, want, CHUNK, depth, CHUNK); /* as full as it gets */
@@ -105,11 +115,11 @@ static void ranks_change_no_bit(void **state) {
     }
 }
 
-/* Opens the f32 model as a pipeline; rank 0 then runs `at_rank_0`, the others work until it stops them. */
-static void with_pipeline(pipeline_limits limits, void (*at_rank_0)(pipeline *p, const golden *g)) {
+/* Opens a model as a pipeline; rank 0 then runs `at_rank_0`, the others work until it stops them. */
+static void with_model(const char *name, pipeline_limits limits, void (*at_rank_0)(pipeline *p, const golden *g)) {
     golden g;
-    golden_load("f32", &g);
-    part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, limits.chunk);
+    golden_load(name, &g);
+    part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, limits.chunk);
     pipeline *p;
     assert_ok(pipeline_open(&world, &mine.hp, mine.stage, limits, &p, err));
     if (world.rank == 0) {
@@ -123,16 +133,108 @@ static void with_pipeline(pipeline_limits limits, void (*at_rank_0)(pipeline *p,
     golden_free(&g);
 }
 
+static void with_pipeline(pipeline_limits limits, void (*at_rank_0)(pipeline *p, const golden *g)) {
+    with_model("f32", limits, at_rank_0);
+}
+
+/* ---- several sequences ---- */
+
+/* A sequence on its way through shared waves. */
+typedef struct passenger {
+    uint32_t ids[POSITIONS], count, sent;
+    float *want; /* [count][n_vocab]: its logits when it travels alone */
+} passenger;
+
+/* A wave under way, and whose logits it brings. */
+typedef struct booking {
+    wave_token tokens[POSITIONS];
+    uint32_t count;
+} booking;
+
+/* A wave with a random run of some of the sequences; about every other token wants its logits. */
+static booking book(passenger *all, uint32_t chunk, uint64_t *seed) {
+    booking b = {.count = 0};
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        passenger *who = &all[s];
+        uint32_t most = chunk - b.count, left = who->count - who->sent;
+        if (random_below(seed, 3) == 0) most = most < 1 ? most : 1; /* as in decoding */
+        uint32_t n = (uint32_t)random_below(seed, (left < most ? left : most) + 1);
+        for (uint32_t i = 0; i < n; i++, who->sent++)
+            b.tokens[b.count++] = (wave_token){who->ids[who->sent], s, who->sent, (uint32_t)random_below(seed, 2)};
+    }
+    return b;
+}
+
+static void expect_logits_of(const booking *b, const passenger *all, size_t n_vocab, const float *logits) {
+    for (uint32_t i = 0; i < b->count; i++) {
+        const wave_token *t = &b->tokens[i];
+        if (!t->logits) continue;
+        assert_memory_equal(logits, all[t->sequence].want + t->position * n_vocab, n_vocab * sizeof *logits);
+        logits += n_vocab;
+    }
+}
+
+static void travel_together(pipeline *p, passenger *all, size_t n_vocab, uint32_t chunk, uint64_t *seed) {
+    booking under_way[8];
+    uint32_t submitted = 0, collected = 0, left = 1;
+    while (left || collected < submitted) {
+        left = 0;
+        for (uint32_t s = 0; s < SEQUENCES; s++) left += all[s].count - all[s].sent;
+        if (left && submitted - collected < pipeline_depth(p)) {
+            booking *b = &under_way[submitted % 8];
+            *b = book(all, chunk, seed);
+            if (b->count == 0) continue;
+            assert_ok(pipeline_submit(p, b->tokens, b->count, err));
+            submitted++;
+        } else if (collected < submitted) {
+            float *logits;
+            assert_ok(pipeline_collect(p, &logits, err));
+            expect_logits_of(&under_way[collected++ % 8], all, n_vocab, logits);
+        }
+    }
+}
+
+static void mix_sequences(pipeline *p, const golden *g) {
+    static passenger all[SEQUENCES];
+    uint64_t seed = 11;
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        all[s].count = 80 - 9 * s;
+        for (uint32_t i = 0; i < all[s].count; i++) all[s].ids[i] = g->tokens[(i * (s + 1) + 3 * s) % g->positions];
+        all[s].want = logits_alone(g, all[s].ids, all[s].count);
+    }
+    for (int round = 0; round < 3; round++) { /* the later ones in places that others had before */
+        travel_together(p, all, g->n_vocab, 24, &seed);
+        passenger first = all[0];
+        for (uint32_t s = 0; s + 1 < SEQUENCES; s++) all[s] = all[s + 1];
+        all[SEQUENCES - 1] = first;
+        for (uint32_t s = 0; s < SEQUENCES; s++) all[s].sent = 0;
+    }
+    for (uint32_t s = 0; s < SEQUENCES; s++) free(all[s].want);
+}
+
+static void company_changes_no_bit(void **state) {
+    (void)state;
+    const pipeline_limits limits = {.chunk = 24, .logits_rows = 24};
+    with_model("q8_0-mxfp4", limits, mix_sequences);
+    isa_use(isa_best()); /* rounded activations and all */
+    with_model("q8_0-mxfp4", limits, mix_sequences);
+    with_model("like-q4_k_m", limits, mix_sequences);
+    isa_use(ISA_REFERENCE);
+}
+
+/* ---- what is refused ---- */
+
 static void misuse_at_rank_0(pipeline *p, const golden *g) {
     gptoss_error why = {0};
     float *logits;
     assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_INTERNAL); /* nothing under way */
-    assert_int_equal(pipeline_submit(p, g->tokens, 0, 0, 0, &why), GPTOSS_INTERNAL);
-    assert_int_equal(pipeline_submit(p, g->tokens, 0, 9, 1, &why), GPTOSS_INTERNAL); /* longer than a chunk */
-    assert_int_equal(pipeline_submit(p, g->tokens, 0, 1, 2, &why), GPTOSS_INTERNAL); /* more logits than tokens */
-    assert_int_equal(pipeline_submit(p, g->tokens, 0, 8, 4, &why), GPTOSS_INTERNAL); /* more than the limit */
-    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_submit(p, g->tokens + i, i, 1, 1, err));
-    assert_int_equal(pipeline_submit(p, g->tokens, pipeline_depth(p), 1, 1, &why), GPTOSS_INTERNAL); /* full */
+    assert_int_equal(submit(p, g->tokens, 0, 0, 0, &why), GPTOSS_INTERNAL);
+    assert_int_equal(submit(p, g->tokens, 0, 9, 1, &why), GPTOSS_INTERNAL);             /* longer than a chunk */
+    assert_int_equal(submit(p, g->tokens, 0, 8, 4, &why), GPTOSS_INTERNAL);             /* more logits than the limit */
+    assert_int_equal(submit(p, g->tokens, POSITIONS - 1, 2, 1, &why), GPTOSS_INTERNAL); /* a position too far */
+    assert_int_equal(pipeline_submit(p, &(wave_token){.sequence = SEQUENCES}, 1, &why), GPTOSS_INTERNAL);
+    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
+    assert_int_equal(submit(p, g->tokens, pipeline_depth(p), 1, 1, &why), GPTOSS_INTERNAL); /* full */
     for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_collect(p, &logits, err));
     assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_INTERNAL);
 }
@@ -142,8 +244,99 @@ static void waves_that_do_not_fit_are_refused(void **state) {
     with_pipeline((pipeline_limits){.chunk = 8, .logits_rows = 3}, misuse_at_rank_0);
 }
 
+/* A wave as it stands in a message: see wave_header in pipeline.c. */
+typedef struct message {
+    uint32_t kind, number, count, logits_rows, reserved[12];
+    wave_token tokens[4]; /* one cache line */
+    float x[4 * 96];
+} message;
+
+static void receive_result(size_t floats) {
+    size_t bytes = 64 + floats * sizeof(float);
+    void *result = malloc(bytes);
+    MPI_Request received;
+    link_receive(result, bytes, 1, 2, &received);
+    assert_int_equal(link_wait(&received), bytes);
+    free(result);
+}
+
+/* Whether rank 1 works on a message from rank 0; the pipeline takes waves of 3 tokens and 2 rows, of 5 sequences. */
+static bool rank_1_accepts(const message *m, size_t bytes, bool is_good, const char *path) {
+    part mine = open_part(path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, 3);
+    pipeline *p;
+    uint64_t accepted = 1, all[8];
+    assert_int_equal(mine.hp.d_model, 96);
+    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){3, 2}, &p, err));
+    if (world.rank == 0) {
+        const message stop = {.kind = 3};
+        MPI_Request sent[2];
+        link_send(m, bytes, 1, 1, &sent[0]);
+        link_send(&stop, 64, 1, 1, &sent[1]);
+        link_wait(&sent[0]);
+        link_wait(&sent[1]);
+        if (is_good) receive_result(2 * mine.hp.n_vocab);
+    } else if (world.rank == 1) {
+        gptoss_error why = {0};
+        gptoss_status status = pipeline_work(p, &why);
+        accepted = status == GPTOSS_OK;
+        if (!accepted) {
+            assert_int_equal(status, GPTOSS_PEER);
+            assert_non_null(strstr(why.text, "malformed"));
+            message stop;
+            MPI_Request received;
+            link_receive(&stop, sizeof stop, 0, 1, &received);
+            link_wait(&received);
+        }
+    }
+    pipeline_close(p);
+    close_part(&mine);
+    MPI_Allgather(&accepted, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, MPI_COMM_WORLD);
+    return all[1];
+}
+
+static void malformed_waves_are_refused(void **state) {
+    (void)state;
+    if (world.size != 2) return; /* two ranks say it all */
+    golden g;
+    golden_load("f32", &g);
+    enum { HEADER = 64, TOKENS = 64, ROW = 96 * sizeof(float), WHOLE = HEADER + TOKENS + 3 * ROW };
+    /* kind 2: a cancelled wave, which is passed on but not computed */
+    const message good = {
+        .kind = 2, .count = 3, .logits_rows = 2, .tokens = {{1, 0, 5, 1}, {2, 4, 7, 0}, {3, 4, 8, 1}}};
+    const struct {
+        size_t offset;  /* of a number in the message ... */
+        uint32_t value; /* ... to be replaced by this */
+        size_t bytes;
+    } bad[] = {
+        {0, 0, WHOLE},
+        {0, 4, WHOLE},
+        {8, 0, HEADER},
+        {8, 2, WHOLE},
+        {8, 4, WHOLE},
+        {8, UINT32_MAX, WHOLE},
+        {12, 1, WHOLE},
+        {12, 3, WHOLE},
+        {0, 2, WHOLE - 1},
+        {0, 2, 8},
+        {offsetof(message, tokens[0].id), UINT32_MAX, WHOLE},
+        {offsetof(message, tokens[0].sequence), 4, WHOLE},
+        {offsetof(message, tokens[2].sequence), SEQUENCES, WHOLE},
+        {offsetof(message, tokens[0].position), POSITIONS, WHOLE},
+        {offsetof(message, tokens[2].position), 7, WHOLE},
+        {offsetof(message, tokens[1].logits), 1, WHOLE},
+        {offsetof(message, tokens[1].logits), 2, WHOLE},
+    };
+    assert_true(rank_1_accepts(&good, WHOLE, true, g.path));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        message m = good;
+        memcpy((char *)&m + bad[i].offset, &bad[i].value, 4);
+        if (rank_1_accepts(&m, bad[i].bytes, false, g.path)) fail_msg("wave %zu was accepted", i);
+    }
+    golden_free(&g);
+}
+
 static void leave_waves_under_way(pipeline *p, const golden *g) {
-    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_submit(p, g->tokens + i, i, 1, 1, err));
+    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
 }
 
 static void stopping_collects_what_is_under_way(void **state) {
@@ -179,7 +372,7 @@ static void messages_beyond_2_gib_are_misuse(void **state) {
 static void be_told_of_the_end(pipeline *p, const golden *g) {
     float *logits;
     gptoss_error why = {0};
-    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_submit(p, g->tokens + i, i, 1, 1, err));
+    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
     for (uint32_t i = 0; i < pipeline_depth(p); i++) {
         assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_CANCELLED);
         assert_true(strlen(why.text) > 0);
@@ -197,7 +390,9 @@ int main(void) {
     isa_use(ISA_REFERENCE); /* the golden logits are held to float32 */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_change_no_bit),
+        cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(waves_that_do_not_fit_are_refused),
+        cmocka_unit_test(malformed_waves_are_refused),
         cmocka_unit_test(stopping_collects_what_is_under_way),
         cmocka_unit_test(a_pipeline_can_stop_unused),
         cmocka_unit_test(messages_beyond_2_gib_are_misuse),

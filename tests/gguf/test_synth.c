@@ -313,12 +313,12 @@ static void run(const gguf_file *file, double *residual, double *logit) {
     slice all = {.layer_begin = 0, .layer_end = hp.n_layers, .embedding = true, .output = true};
     assert_ok(weights_open(file, &hp, all, &w, err));
     assert_ok(team_open(1, &t, err));
-    assert_ok(stage_open(&hp, w, t, COUNT, COUNT, &s, err));
-    uint32_t tokens[COUNT];
-    for (uint32_t i = 0; i < COUNT; i++) tokens[i] = i * 7919 % hp.n_vocab;
+    assert_ok(stage_open(&hp, w, t, &(kv_room){1, COUNT, COUNT}, &s, err));
+    wave_token tokens[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) tokens[i] = (wave_token){.id = i * 7919 % hp.n_vocab, .position = i};
     float *x = calloc(COUNT * hp.d_model, sizeof *x), *logits = calloc(COUNT * hp.n_vocab, sizeof *logits);
     stage_embed(s, tokens, COUNT, x);
-    assert_int_equal(stage_forward(s, 0, COUNT, x), GPTOSS_OK);
+    assert_int_equal(stage_forward(s, tokens, COUNT, x), GPTOSS_OK);
     stage_logits(s, x, COUNT, logits);
     double sum = 0;
     for (size_t i = 0; i < COUNT * hp.d_model; i++) sum += (double)x[i] * (double)x[i];

@@ -30,7 +30,7 @@ static void model_open(const char *path, uint32_t n_layers, uint32_t stages, uin
     for (uint32_t i = 0; i < stages; i++) {
         slice what = {n_layers * i / stages, n_layers * (i + 1) / stages, i == 0, i == stages - 1, expert_0};
         assert_ok(weights_open(file, &m->hp, what, &m->weights[i], err));
-        assert_ok(stage_open(&m->hp, m->weights[i], m->team, POSITIONS, chunk, &m->stages[i], err));
+        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &(kv_room){1, POSITIONS, chunk}, &m->stages[i], err));
     }
     gguf_close(file);
 }
@@ -46,10 +46,12 @@ static void model_close(model *m) {
 static float *model_logits(model *m, const uint32_t *tokens, size_t count, uint32_t chunk) {
     float *logits = malloc(count * m->hp.n_vocab * sizeof *logits);
     float *x = malloc(chunk * m->hp.d_model * sizeof *x);
+    wave_token wave[POSITIONS];
     for (uint32_t at = 0; at < count; at += chunk) {
         uint32_t n = count - at < chunk ? (uint32_t)(count - at) : chunk;
-        stage_embed(m->stages[0], tokens + at, n, x);
-        for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], at, n, x), GPTOSS_OK);
+        wave_of_run(tokens + at, n, 0, at, 0, wave);
+        stage_embed(m->stages[0], wave, n, x);
+        for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], wave, n, x), GPTOSS_OK);
         stage_logits(m->stages[m->n_stages - 1], x, n, logits + at * m->hp.n_vocab);
     }
     free(x);
@@ -177,7 +179,7 @@ static void cancelling_ends_a_forward_pass(void **state) {
     model_open(g.path, 0, 1, 1, 1, false, &m);
     float *x = calloc(m.hp.d_model, sizeof *x);
     cancel_request();
-    assert_int_equal(stage_forward(m.stages[0], 0, 1, x), GPTOSS_CANCELLED);
+    assert_int_equal(stage_forward(m.stages[0], &(wave_token){0}, 1, x), GPTOSS_CANCELLED);
     free(x);
     model_close(&m);
     golden_free(&g);
