@@ -11,6 +11,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { FP4_BYTES = 17, Q8_BYTES = 34, LINE = 64, GROUP = 6 };
+enum { TOKENS_AHEAD = 256 }; /* pairs to prefetch ahead: a few hundred cycles of work */
 
 INLINE __m256i load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
 
@@ -22,6 +23,11 @@ INLINE __m256i load_halves(const uint8_t *low, const uint8_t *high) {
 
 INLINE void prefetch(const uint8_t *at, size_t bytes) {
     for (size_t i = 0; i < bytes; i += LINE) _mm_prefetch((const char *)at + i, _MM_HINT_T0);
+}
+
+/* Into the second cache: the first is full of the tile and the tokens under way. */
+INLINE void prefetch_far(const uint8_t *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += LINE) _mm_prefetch((const char *)at + i, _MM_HINT_T1);
 }
 
 /* The sums of the four lanes of each half of a, b, c, d: [a b c d of the lower half | of the upper half]. */
@@ -150,7 +156,7 @@ static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, si
     for (size_t r = 0; r < PANEL_ROWS; r++)
         for (size_t b = begin; b < end; b++) exponents[b - begin][r] = rows[r * row_bytes + b * FP4_BYTES];
     for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * TILE_ROWS, scales += TILE_ROWS) {
-        prefetch(ahead, FP4_BYTES * PANEL_ROWS);
+        prefetch_far(ahead, FP4_BYTES * PANEL_ROWS);
         ahead += FP4_BYTES * PANEL_ROWS;
         __m256i words[4];
         transpose(rows + b * FP4_BYTES + 1, row_bytes, words);
@@ -212,7 +218,7 @@ static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, siz
         for (size_t b = begin; b < end; b++)
             memcpy(&halves[b - begin][r], rows + r * row_bytes + b * Q8_BYTES, sizeof(uint16_t));
     for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * TILE_ROWS, scales += TILE_ROWS) {
-        prefetch(ahead, Q8_BYTES * PANEL_ROWS);
+        prefetch_far(ahead, Q8_BYTES * PANEL_ROWS);
         ahead += Q8_BYTES * PANEL_ROWS;
         for (size_t half = 0; half < 2; half++) {
             __m256i words[4];
@@ -225,9 +231,9 @@ static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, siz
 
 /* ---- many tokens ---- */
 
-/* No instruction, but compilers may not move the value past it: left alone, gcc multiplies for all tokens before it
- * adds anything, and spills the sums. */
-INLINE void stay_in_register(__m256i *value) { __asm__("" : "+x"(*value)); }
+/* An addition that stays where it is written: left to itself, gcc multiplies for all tokens before it adds anything,
+ * and spills the sums. */
+INLINE void add_to(__m256i *sum, __m256i value) { __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(value)); }
 
 /* Twelve sums stay in registers: two vectors of eight rows times six tokens. `tokens` is known when this is compiled.
  */
@@ -237,14 +243,13 @@ INLINE void multiply_group(const int16_t *weights, const float *scales, const in
         __m256i sum[GROUP][2];
         for (size_t t = 0; t < tokens; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
         for (size_t p = 0; p < PAIRS; p++, weights += 2 * TILE_ROWS, pairs += tokens) {
+            _mm_prefetch((const char *)(pairs + TOKENS_AHEAD), _MM_HINT_T0);
             __m256i w0 = _mm256_load_si256((const __m256i *)weights);
             __m256i w1 = _mm256_load_si256((const __m256i *)(weights + TILE_ROWS));
             for (size_t t = 0; t < tokens; t++) {
                 __m256i x = _mm256_set1_epi32(pairs[t]);
-                sum[t][0] = _mm256_add_epi32(sum[t][0], _mm256_madd_epi16(w0, x));
-                sum[t][1] = _mm256_add_epi32(sum[t][1], _mm256_madd_epi16(w1, x));
-                stay_in_register(&sum[t][0]);
-                stay_in_register(&sum[t][1]);
+                add_to(&sum[t][0], _mm256_madd_epi16(w0, x));
+                add_to(&sum[t][1], _mm256_madd_epi16(w1, x));
             }
         }
         for (size_t half = 0; half < 2; half++) {

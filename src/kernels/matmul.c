@@ -3,11 +3,12 @@
 #include <string.h>
 
 #include "kernels/dequant.h"
+#include "kernels/dot.h"
 #include "kernels/integer.h"
 #include "kernels/isa.h"
 
 /* Rows expanded to float32 at a time: enough to reuse each token's activations from the nearest cache. */
-enum { FLOAT_ROWS = 8, LANES = 16 };
+enum { FLOAT_ROWS = 8 };
 
 /* A tile's share of a chunk: int16 weights and float scales, in floats of scratch. */
 enum { TILE_WEIGHTS = PACK_BLOCKS * ACTIVATION_BLOCK * TILE_ROWS / 2, TILE_SCALES = PACK_BLOCKS * TILE_ROWS };
@@ -18,15 +19,10 @@ size_t matmul_scratch(size_t cols, size_t tokens) {
 }
 
 float dot_f32(const float *a, const float *b, size_t count) {
-    /* Independent lanes let the compiler use vectors of any width up to 16 without changing the order of additions. */
-    float lane[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (size_t l = 0; l < LANES; l++) lane[l] += a[i + l] * b[i + l];
-    for (size_t l = 0; i < count; i++, l++) lane[l] += a[i] * b[i];
-    for (size_t width = LANES / 2; width > 0; width /= 2)
-        for (size_t l = 0; l < width; l++) lane[l] += lane[l + width];
-    return lane[0];
+#if defined(__x86_64__)
+    if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) return dot_f32_avx2(a, b, count);
+#endif
+    return dot_lanes(a, b, count);
 }
 
 static size_t row_of(const operand *x, size_t t) { return x->first + (x->index ? x->index[t] : t); }

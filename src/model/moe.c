@@ -18,21 +18,26 @@ static void route_step(void *context, int worker, int workers) {
     uint32_t k = experts_used(s);
     uint64_t begin, end;
     team_share(s->count, 1, worker, workers, &begin, &end);
-    for (uint64_t t = begin; t < end; t++) {
-        float *normed = s->normed + t * hp->d_model, *logits = r->router_logits + t * hp->n_experts;
-        rms_norm(s->x + t * hp->d_model, l->ffn_norm, hp->d_model, hp->norm_eps, normed);
-        stage_round(&s->rounded_normed, s->normed, t, t + 1);
-        if (s->weights->slice.expert_0_only) {
+    for (uint64_t t = begin; t < end; t++)
+        rms_norm(s->x + t * hp->d_model, l->ffn_norm, hp->d_model, hp->norm_eps, s->normed + t * hp->d_model);
+    stage_round(&s->rounded_normed, s->normed, begin, end);
+    if (s->weights->slice.expert_0_only) {
+        for (uint64_t t = begin; t < end; t++) {
             r->chosen[t] = 0;
             r->chosen_weights[t] = 1;
-            continue;
         }
-        operand x = {.tokens = 1, .first = t, .x = s->normed, .stride = hp->d_model};
-        if (s->rounded_normed.rows) x.rounded = &s->rounded_normed;
-        matmul(&l->router, 0, hp->n_experts, &x, &(target){.y = logits, .bias = l->router_bias},
-               stage_scratch(s, worker));
-        top_k_softmax(logits, hp->n_experts, k, r->chosen + t * k, r->chosen_weights + t * k);
+        return;
     }
+    const operand x = {.tokens = end - begin,
+                       .first = begin,
+                       .x = s->normed,
+                       .stride = hp->d_model,
+                       .rounded = s->rounded_normed.rows ? &s->rounded_normed : NULL};
+    float *logits = r->router_logits + begin * hp->n_experts;
+    matmul(&l->router, 0, hp->n_experts, &x, &(target){.y = logits, .stride = hp->n_experts, .bias = l->router_bias},
+           stage_scratch(s, worker));
+    for (uint64_t t = begin; t < end; t++, logits += hp->n_experts)
+        top_k_softmax(logits, hp->n_experts, k, r->chosen + t * k, r->chosen_weights + t * k);
 }
 
 /* Sorts (token, expert) pairs by expert: a counting sort, stable in tokens. */

@@ -4,6 +4,7 @@
 
 #include "gguf/random_blocks.h"
 #include "kernels/dequant.h"
+#include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "random.h"
 #include "support.h"
@@ -216,6 +217,10 @@ static void dot_products_of_every_length(void **state) {
             magnitude += fabs((double)a[i] * b[i]);
         }
         assert_true(near(dot_f32(a, b, count), want, magnitude, count));
+        isa_use(ISA_PORTABLE);
+        float portable = dot_f32(a, b, count);
+        isa_use(isa_best());
+        assert_true(dot_f32(a, b, count) == portable);
         for (uint32_t i = 0; i < count; i++) { /* each element counts, once */
             float kept = a[i];
             memset(a, 0, count * sizeof *a);
