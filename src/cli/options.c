@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/spelling.h"
 
+#define WANTS_COUNT "--%s wants a whole number, not \"%s\""
+
 static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
                                     gptoss_error *err) {
     const char *nearest = NULL;
@@ -26,30 +28,54 @@ static gptoss_status refuse_unknown(const option *options, size_t count, const c
     return error_set(err, GPTOSS_MISUSE, "unknown flag --%.*s; --help lists the flags", shown, name);
 }
 
-static gptoss_status set_count(const option *o, const char *text, gptoss_error *err) {
-    char *end = NULL;
+/* Reads a whole number with its suffix; *end is what follows it. */
+static gptoss_status read_count(const option *o, const char *text, const char **end, uint64_t *out, gptoss_error *err) {
+    char *after = NULL;
     errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    bool good = isdigit((unsigned char)text[0]);
+    unsigned long long n = strtoull(text, &after, 10);
     uint64_t scale = 1;
-    if (good && *end) {
-        switch (*end++) {
-        case 'k':
-        case 'K': scale = UINT64_C(1) << 10; break;
-        case 'm':
-        case 'M': scale = UINT64_C(1) << 20; break;
-        case 'g':
-        case 'G': scale = UINT64_C(1) << 30; break;
-        default: good = false;
-        }
-        if (good && *end) good = false;
+    if (!isdigit((unsigned char)text[0])) return error_set(err, GPTOSS_MISUSE, WANTS_COUNT, o->name, text);
+    switch (*after) {
+    case 'k':
+    case 'K': scale = UINT64_C(1) << 10; break;
+    case 'm':
+    case 'M': scale = UINT64_C(1) << 20; break;
+    case 'g':
+    case 'G': scale = UINT64_C(1) << 30; break;
+    default: break;
     }
+    if (scale > 1) after++;
     uint64_t value = 0;
-    if (!good) return error_set(err, GPTOSS_MISUSE, "--%s wants a whole number, not \"%s\"", o->name, text);
     if (errno == ERANGE || !mem_mul_u64(n, scale, &value) || (double)value < o->min || (double)value > o->max)
-        return error_set(err, GPTOSS_MISUSE, "--%s %s is out of range: from %.0f to %.0f", o->name, text, o->min,
-                         o->max);
+        return error_set(err, GPTOSS_MISUSE, "--%s %.*s is out of range: from %.0f to %.0f", o->name,
+                         (int)(after - text), text, o->min, o->max);
+    *end = after;
+    *out = value;
+    return GPTOSS_OK;
+}
+
+static gptoss_status set_count(const option *o, const char *text, gptoss_error *err) {
+    const char *end = text;
+    uint64_t value = 0;
+    TRY(read_count(o, text, &end, &value, err));
+    if (*end) return error_set(err, GPTOSS_MISUSE, WANTS_COUNT, o->name, text);
     *(uint64_t *)o->target = value;
+    return GPTOSS_OK;
+}
+
+static gptoss_status set_counts(const option *o, const char *text, gptoss_error *err) {
+    option_counts list = {.count = 0};
+    for (const char *at = text;; at++) {
+        if (list.count == OPTION_COUNTS_MAX)
+            return error_set(err, GPTOSS_MISUSE, "--%s takes at most %d numbers", o->name, OPTION_COUNTS_MAX);
+        TRY(read_count(o, at, &at, &list.items[list.count], err));
+        list.count++;
+        if (*at == '\0') break;
+        if (*at != ',')
+            return error_set(err, GPTOSS_MISUSE, "--%s wants whole numbers with commas between them, not \"%s\"",
+                             o->name, text);
+    }
+    *(option_counts *)o->target = list;
     return GPTOSS_OK;
 }
 
@@ -75,6 +101,7 @@ static gptoss_status set_value(const option *o, const char *text, gptoss_error *
     case OPTION_SWITCH: *(bool *)o->target = true; return GPTOSS_OK;
     case OPTION_TEXT: *(const char **)o->target = text; return GPTOSS_OK;
     case OPTION_COUNT: return set_count(o, text, err);
+    case OPTION_COUNTS: return set_counts(o, text, err);
     case OPTION_NUMBER: return set_number(o, text, err);
     case OPTION_LIST: return append(o->target, text, err);
     }

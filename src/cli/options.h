@@ -8,10 +8,13 @@
 
 #include "base/error.h"
 
+enum { OPTION_COUNTS_MAX = 32 }; /* numbers in a list */
+
 typedef enum option_kind {
     OPTION_SWITCH, /* target: bool, set to true */
     OPTION_TEXT,   /* target: const char *, borrowed from argv */
     OPTION_COUNT,  /* target: uint64_t within [min, max]; the suffixes K, M, G multiply by powers of 1024 */
+    OPTION_COUNTS, /* target: option_counts, from "1,2,4K": each as OPTION_COUNT */
     OPTION_NUMBER, /* target: double within [min, max]; NaN is refused */
     OPTION_LIST    /* target: option_texts; the flag may be given several times */
 } option_kind;
@@ -21,11 +24,16 @@ typedef struct option_texts {
     size_t count;
 } option_texts;
 
+typedef struct option_counts {
+    uint64_t items[OPTION_COUNTS_MAX];
+    size_t count;
+} option_counts;
+
 typedef struct option {
     const char *name; /* without the dashes */
     option_kind kind;
     void *target;      /* keeps its value, the default, when the flag is not given */
-    double min, max;   /* for OPTION_COUNT and OPTION_NUMBER */
+    double min, max;   /* for OPTION_COUNT, OPTION_COUNTS and OPTION_NUMBER */
     const char *value; /* what to call the value in the help text: "FILE" */
     const char *help;
 } option;

@@ -5,6 +5,7 @@
 
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "cli/bind_option.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
@@ -83,13 +84,14 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
     return status;
 }
 
-static gptoss_status run(const run_options *o, cluster *c, gptoss_error *err) {
+static gptoss_status run(const run_options *o, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     progress loading = {0};
     const engine_config config = {.path = o->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
+                                  .bind = bind,
                                   .chunk = (uint32_t)o->chunk,
                                   .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
@@ -115,15 +117,17 @@ static void leave_cluster(cluster *c, gptoss_status status) {
 int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
+    topology_bind bind = BIND_CORE;
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
+    if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, &c, &err);
+        status = run(&options, bind, &c, &err);
     }
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);

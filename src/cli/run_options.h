@@ -20,6 +20,7 @@ typedef struct run_options {
     uint64_t top_logprobs;
     uint64_t max_tokens, max_kv; /* max_kv 0: what the model was made for */
     uint64_t chunk, threads, layers;
+    const char *cpu_bind; /* NULL: core */
     bool moe_fallback;
     const char *dump_logits;
     option_texts stop;

@@ -6,7 +6,6 @@
 #include "base/cancel.h"
 #include "base/mem.h"
 #include "plan/balance.h"
-#include "plan/topology.h"
 
 static gptoss_status read_model(engine *e, gptoss_error *err) {
     TRY(gguf_open(e->config.path, &e->file, err));
@@ -67,9 +66,21 @@ static gptoss_status load_weights(engine *e, gptoss_error *err) {
 
 /* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was
  * given. */
-static gptoss_status choose_cores(const engine *e, int *cores, gptoss_error *err) {
-    if (!e->cluster.has_mpi) return topology_count_cores(cores, err);
-    return topology_claim_cores(e->cluster.local_rank, e->cluster.local_size, cores, err);
+static gptoss_status choose_cores(engine *e, gptoss_error *err) {
+    if (!e->cluster.has_mpi) return topology_open(&e->topology, err);
+    return topology_open_share(e->cluster.local_rank, e->cluster.local_size, &e->topology, err);
+}
+
+static void bind_step(void *context, int worker, int workers) {
+    const engine *e = context;
+    topology_bind_thread(e->topology, e->config.bind, worker, workers);
+}
+
+static gptoss_status start_team(engine *e, gptoss_error *err) {
+    TRY(choose_cores(e, err));
+    TRY(team_open(e->config.threads ? (int)e->config.threads : topology_cores(e->topology), &e->team, err));
+    team_run(e->team, bind_step, e);
+    return GPTOSS_OK;
 }
 
 static kv_room room_for(const engine *e, uint32_t positions) {
@@ -80,11 +91,9 @@ static kv_room room_for(const engine *e, uint32_t positions) {
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
     slice what;
-    int cores;
     TRY(deal_layers(e, &what, err));
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
-    TRY(choose_cores(e, &cores, err));
-    TRY(team_open(e->config.threads ? (int)e->config.threads : cores, &e->team, err));
+    TRY(start_team(e, err));
     kv_room room = room_for(e, positions);
     TRY(stage_open(&e->hp, e->weights, e->team, &room, &e->stage, err));
     pipeline_limits limits = {.chunk = e->config.chunk, .logits_rows = e->config.logits_rows};
@@ -117,6 +126,7 @@ void engine_close(engine *e) {
     pipeline_close(e->pipeline);
     stage_close(e->stage);
     team_close(e->team);
+    topology_close(e->topology);
     weights_close(e->weights);
     gguf_close(e->file);
     free(e->facts);

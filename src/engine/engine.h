@@ -7,6 +7,7 @@
 #define ENGINE_ENGINE_H
 
 #include "cluster/pipeline.h"
+#include "plan/topology.h"
 
 typedef struct engine_config {
     const char *path;     /* borrowed */
@@ -14,6 +15,7 @@ typedef struct engine_config {
     bool expert_0_only;   /* see slice */
     uint32_t threads;     /* of this rank; 0: one a physical core of its share of the machine */
     uint32_t sequences;   /* at work at once; 0: one */
+    topology_bind bind;   /* of its threads */
     uint32_t chunk;       /* tokens a wave */
     uint32_t logits_rows; /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
@@ -35,6 +37,7 @@ typedef struct engine {
     uint32_t n_layers;
     gguf_file *file; /* closed by engine_start; until then rank 0 may read the vocabulary */
     weights *weights;
+    topology *topology;
     team *team;
     stage *stage;
     pipeline *pipeline;

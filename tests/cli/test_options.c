@@ -14,6 +14,7 @@ static struct {
     uint64_t max_tokens, kv;
     double temperature, bias;
     option_texts stop;
+    option_counts depths;
 } got;
 
 static const option flags[] = {
@@ -23,6 +24,7 @@ static const option flags[] = {
     {"kv", OPTION_COUNT, &got.kv, 0, 0x1p64, "N", "any number of bytes"},
     {"temperature", OPTION_NUMBER, &got.temperature, 0, 100, "T", "0: the likeliest"},
     {"bias", OPTION_NUMBER, &got.bias, -INFINITY, INFINITY, NULL, "any number"},
+    {"depth", OPTION_COUNTS, &got.depths, 1, 1e6, "N,N", "any of several"},
     {"stop", OPTION_LIST, &got.stop, 0, 0, "TEXT", "where to stop"},
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
@@ -213,6 +215,26 @@ static void counts_with_suffixes(void **state) {
     }
 }
 
+static void lists_of_counts(void **state) {
+    (void)state;
+    assert_int_equal(parse("--depth", "7"), GPTOSS_OK);
+    assert_int_equal(got.depths.count, 1);
+    assert_int_equal(got.depths.items[0], 7);
+    assert_int_equal(parse("--depth", "1,2K,1000000,1"), GPTOSS_OK);
+    static const uint64_t want[] = {1, 2048, 1000000, 1};
+    assert_int_equal(got.depths.count, 4);
+    assert_memory_equal(got.depths.items, want, sizeof want);
+    static const char *const bad[] = {"", ",", "1,", ",1", "1,,2", "1 2", "1;2", "1,x", "1,-2", "1,2KK", " 1", "1,+2"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_misuse(parse("--depth", bad[i]), "--depth wants");
+    assert_misuse(parse("--depth", "1,0"), "out of range");
+    assert_misuse(parse("--depth", "1,1M"), "--depth 1M is out of range");
+    char many[200] = "1";
+    for (int i = 1; i < OPTION_COUNTS_MAX; i++) strcat(many, ",1");
+    assert_int_equal(parse("--depth", many), GPTOSS_OK);
+    assert_int_equal(got.depths.count, OPTION_COUNTS_MAX);
+    assert_misuse(parse("--depth", strcat(many, ",1")), "--depth takes at most 32");
+}
+
 static void numbers(void **state) {
     (void)state;
     static const struct {
@@ -339,6 +361,7 @@ int main(void) {
         cmocka_unit_test(endless_and_hostile_flags_are_survived),
         cmocka_unit_test(missing_values_are_named),
         cmocka_unit_test(counts_with_suffixes),
+        cmocka_unit_test(lists_of_counts),
         cmocka_unit_test(numbers),
         cmocka_unit_test(numbers_out_of_range_are_named_with_the_range),
         cmocka_unit_test(flags_come_once_but_lists),

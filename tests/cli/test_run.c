@@ -9,6 +9,11 @@
 #include "support.h"
 
 #define MODEL TEST_DATA "/golden/q8_0-mxfp4.gguf"
+#if defined(__x86_64__)
+#define OTHER_ISA "neon"
+#else
+#define OTHER_ISA "avx2"
+#endif
 #define ARGUMENTS(...) ((const char *const[]){"run", __VA_ARGS__, NULL})
 
 static void write_file(const char *path, const char *text) {
@@ -98,6 +103,49 @@ static void the_answer_does_not_depend_on_ranks(void **state) {
     }
 }
 
+/* However many threads there are for however many cores, and wherever they go. */
+static void the_answer_does_not_depend_on_threads_and_bindings(void **state) {
+    (void)state;
+    const char *const *ways[] = {
+        ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "5", "--threads", "1"),
+        ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "5", "--threads", "5"),
+        ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "5", "--cpu-bind", "none"),
+        ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "5", "--cpu-bind", "numa"),
+        ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--no-harmony", "--max-tokens", "5", "--cpu-bind", "core",
+                  "--threads", "2"),
+    };
+    buffer first = {0};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        process_result r = process_run(i % 2 ? 3 : 0, ways[i], NULL);
+        expect_success(&r);
+        if (i == 0)
+            assert_ok(buffer_append(&first, r.out.data, r.out.size, err));
+        else
+            assert_string_equal(r.out.data, first.data);
+        process_free(&r);
+    }
+    buffer_free(&first);
+}
+
+static void the_environment_chooses_the_instruction_set(void **state) {
+    (void)state;
+    const char *const *plain = ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--max-tokens", "2");
+    const char *const *flag = ARGUMENTS("--gguf", MODEL, "--tokens", "1", "--max-tokens", "2", "--isa", "reference");
+    setenv("GPTOSS_ISA", "sse1", 1);
+    process_result r = process_run(2, plain, NULL);
+    assert_int_equal(r.exit_status, 2);
+    assert_non_null(strstr(r.err.data, "GPTOSS_ISA: there is no"));
+    process_free(&r);
+    r = process_run(0, flag, NULL); /* a flag is the last word */
+    expect_success(&r);
+    process_free(&r);
+    setenv("GPTOSS_ISA", "reference", 1);
+    r = process_run(2, plain, NULL);
+    expect_success(&r);
+    process_free(&r);
+    unsetenv("GPTOSS_ISA");
+}
+
 static void seeds_change_the_answer_and_repeat_it(void **state) {
     (void)state;
     buffer answers[3];
@@ -142,6 +190,9 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--date", "2026-13-01"), "--date"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-tokens", "99999999999999999999999"), "out of range"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "5"), "--layers"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--cpu-bind", "socket"), "core, numa or none"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", "mmx"), "there are reference, portable"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", OTHER_ISA), OTHER_ISA},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "1"), "2 ranks cannot share 1 layers"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-kv", "131073"), "--max-kv"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-kv", "100"), "--max-kv"},
@@ -357,6 +408,8 @@ int main(void) {
         cmocka_unit_test(dumped_logits_equal_the_golden_ones_on_any_ranks),
         cmocka_unit_test(instruction_sets_are_chosen_by_name),
         cmocka_unit_test(the_answer_does_not_depend_on_ranks),
+        cmocka_unit_test(the_answer_does_not_depend_on_threads_and_bindings),
+        cmocka_unit_test(the_environment_chooses_the_instruction_set),
         cmocka_unit_test(seeds_change_the_answer_and_repeat_it),
         cmocka_unit_test(misuse_is_refused_in_one_line),
         cmocka_unit_test(a_refused_run_writes_no_logits),
