@@ -93,6 +93,7 @@ static gptoss_status run(const run_options *o, topology_bind bind, cluster *c, g
                                   .threads = (uint32_t)o->threads,
                                   .bind = bind,
                                   .chunk = (uint32_t)o->chunk,
+                                  .kv_type = o->kv_type,
                                   .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
                                   .load_context = &loading};

@@ -7,6 +7,7 @@
 
 #include "cli/options.h"
 #include "engine/sampler.h"
+#include "kernels/attend.h"
 
 typedef struct run_options {
     const char *gguf;
@@ -20,7 +21,9 @@ typedef struct run_options {
     uint64_t top_logprobs;
     uint64_t max_tokens, max_kv; /* max_kv 0: what the model was made for */
     uint64_t chunk, threads, layers;
-    const char *cpu_bind; /* NULL: core */
+    const char *cpu_bind;     /* NULL: core */
+    const char *kv_type_name; /* or NULL */
+    kv_type kv_type;          /* what it names */
     bool moe_fallback;
     const char *dump_logits;
     option_texts stop;

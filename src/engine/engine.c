@@ -84,8 +84,10 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
 }
 
 static kv_room room_for(const engine *e, uint32_t positions) {
-    return (kv_room){
-        .sequences = e->config.sequences ? e->config.sequences : 1, .positions = positions, .chunk = e->config.chunk};
+    return (kv_room){.sequences = e->config.sequences ? e->config.sequences : 1,
+                     .positions = positions,
+                     .chunk = e->config.chunk,
+                     .type = e->config.kv_type};
 }
 
 /* All that can fail before a byte of the weights is read. */

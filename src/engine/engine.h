@@ -17,6 +17,7 @@ typedef struct engine_config {
     uint32_t sequences;   /* at work at once; 0: one */
     topology_bind bind;   /* of its threads */
     uint32_t chunk;       /* tokens a wave */
+    kv_type kv_type;      /* of the KV cache */
     uint32_t logits_rows; /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
     void *load_context;

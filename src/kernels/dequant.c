@@ -19,6 +19,27 @@ float half_to_float(half h) {
     return sign ? -subnormal : subnormal;
 }
 
+half half_from_float(float f) {
+    uint32_t bits, sign, rounded;
+    memcpy(&bits, &f, sizeof bits);
+    sign = bits >> 16 & 0x8000;
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) {
+        rounded = 0x7e00 | (bits >> 13 & 0x3ff); /* NaN */
+    } else if (bits >= 0x47800000) {
+        rounded = 0x7c00; /* 65536 and more */
+    } else if (bits >= 0x38800000) {
+        rounded =
+            (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13; /* a carry goes into the exponent, as it should */
+    } else {
+        float shifted = bits_to_float(bits) + 0.5f; /* leaves multiples of 2^-24, the step of subnormal halves */
+        memcpy(&rounded, &shifted, sizeof rounded);
+        rounded -= 0x3f000000;
+    }
+    rounded |= sign;
+    return (half){{(uint8_t)rounded, (uint8_t)(rounded >> 8)}};
+}
+
 float e8m0_to_float(uint8_t e) {
     if (e == 0) return 0x1p-127f;
     if (e == 255) return bits_to_float(0x7fc00000);

@@ -16,6 +16,7 @@ typedef void dequant_row(const void *row, size_t count, float *out);
 dequant_row *dequant_for(gguf_type type);
 
 float half_to_float(half h);
+half half_from_float(float f);  /* to nearest, ties to even; from 65520 on infinity; NaN stays NaN */
 float e8m0_to_float(uint8_t e); /* 2^(e - 127); 255 is NaN */
 
 #endif

@@ -1,7 +1,6 @@
 #include "kernels/ops.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "kernels/matmul.h"
 
@@ -78,23 +77,4 @@ void swiglu_clamped(const float *gate, const float *up, size_t count, float *h) 
         float u = up[i] > 7.0f ? 7.0f : up[i] < -7.0f ? -7.0f : up[i];
         h[i] = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
     }
-}
-
-void attend(const float *q, kv_view keys, kv_view values, uint32_t head_dim, uint32_t begin, uint32_t end, float scale,
-            float sink, float *scores, float *out) {
-    float max = sink;
-    for (uint32_t p = begin; p < end; p++) {
-        float score = scale * dot_f32(q, keys.base + (p % keys.capacity) * keys.stride, head_dim);
-        scores[p - begin] = score;
-        if (score > max) max = score;
-    }
-    float sum = expf(sink - max);
-    memset(out, 0, head_dim * sizeof *out);
-    for (uint32_t p = begin; p < end; p++) {
-        float weight = expf(scores[p - begin] - max);
-        const float *value = values.base + (p % values.capacity) * values.stride;
-        sum += weight;
-        for (uint32_t i = 0; i < head_dim; i++) out[i] += weight * value[i];
-    }
-    for (uint32_t i = 0; i < head_dim; i++) out[i] /= sum;
 }

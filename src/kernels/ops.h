@@ -38,21 +38,4 @@ void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *ch
 /* h[i] = g * sigmoid(1.702 g) * (u + 1), g = min(gate[i], 7), u = clamp(up[i], -7, 7). h may be gate or up. */
 void swiglu_clamped(const float *gate, const float *up, size_t count, float *h);
 
-/* Keys or values of one layer: row of position p is base + (p % capacity) * stride floats; kv head k is at k * head_dim
- * in a row. */
-typedef struct kv_view {
-    const float *base;
-    size_t stride;
-    uint32_t capacity; /* positions */
-} kv_view;
-
-/* One query head over positions [begin, end), with a learned sink in the denominator (a logit without a value):
- *
- *     s_p = scale * q . k_p;  out = sum_p exp(s_p - m) v_p / (sum_p exp(s_p - m) + exp(sink - m)),  m = max(s, sink)
- *
- * q, out: head_dim floats; keys and values: views already offset to the right kv head; scores: end - begin floats of
- * scratch. The order of additions depends on begin and end alone. */
-void attend(const float *q, kv_view keys, kv_view values, uint32_t head_dim, uint32_t begin, uint32_t end, float scale,
-            float sink, float *scores, float *out);
-
 #endif

@@ -1,27 +1,45 @@
 #include "model/kv_cache.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 
-static uint32_t layer_capacity(const hparams *hp, uint32_t layer, const kv_room *room) {
-    uint64_t needed = hparams_is_windowed(layer) ? (uint64_t)hp->window + room->chunk - 1 : room->positions;
-    return needed < room->positions ? (uint32_t)needed : room->positions;
+enum { CACHE_LINE = 64 };
+
+static uint32_t ring_blocks(const hparams *hp, uint32_t layer, const kv_room *room) {
+    uint64_t all = ((uint64_t)room->positions + ATTEND_BLOCK - 1) / ATTEND_BLOCK;
+    if (!hparams_is_windowed(layer)) return (uint32_t)all;
+    uint64_t needed = (uint64_t)hp->window + room->chunk - 1;
+    uint64_t blocks = (needed + ATTEND_BLOCK - 2) / ATTEND_BLOCK + 1; /* that any `needed` positions in a row touch */
+    return (uint32_t)(blocks < all ? blocks : all);
+}
+
+static kv_type layer_type(uint32_t layer, const kv_room *room) {
+    return room->type == KV_DEFAULT && hparams_is_windowed(layer) ? KV_F32 : kv_type_used(room->type);
+}
+
+/* Not mem_array_aligned, which would touch pages that a short sequence never reaches. */
+static gptoss_status allocate(size_t rings, size_t ring_bytes, void **memory, uint8_t **aligned, gptoss_error *err) {
+    /* Rings are whole cache lines but for odd head sizes; one more, at least a line long, is room to shift all. */
+    size_t line = ring_bytes < CACHE_LINE ? CACHE_LINE : ring_bytes;
+    TRY(mem_array(rings + 1, line, "KV cache; a smaller --max-kv needs less", memory, err));
+    uintptr_t past = (uintptr_t)*memory % CACHE_LINE;
+    *aligned = (uint8_t *)*memory + (past ? CACHE_LINE - past : 0);
+    return GPTOSS_OK;
 }
 
 gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
                             kv_cache *out, gptoss_error *err) {
-    kv_cache cache = {.n_layers = layer_end - layer_begin, .stride = (size_t)hp->n_kv_heads * hp->head_dim};
+    kv_cache cache = {.n_layers = layer_end - layer_begin, .n_kv_heads = hp->n_kv_heads, .head_dim = hp->head_dim};
     gptoss_status status = mem_array(cache.n_layers, sizeof *cache.layers, "KV cache", &cache.layers, err);
+    size_t rings = (size_t)room->sequences * hp->n_kv_heads;
     for (uint32_t i = 0; i < cache.n_layers && status == GPTOSS_OK; i++) {
         kv_layer *layer = &cache.layers[i];
-        layer->capacity = layer_capacity(hp, layer_begin + i, room);
-        /* Not mem_array_aligned, which would touch pages that a short sequence never reaches. */
-        size_t row = cache.stride * sizeof(float), rows = (size_t)room->sequences * layer->capacity;
-        status = mem_array(rows, row, "KV cache; a smaller --max-kv needs less", &layer->keys, err);
-        if (status == GPTOSS_OK)
-            status = mem_array(rows, row, "KV cache; a smaller --max-kv needs less", &layer->values, err);
+        layer->blocks = ring_blocks(hp, layer_begin + i, room);
+        layer->type = layer_type(layer_begin + i, room);
+        size_t bytes = kv_head_bytes(layer->type, hp->head_dim, layer->blocks);
+        status = allocate(rings, bytes, &layer->keys_memory, &layer->keys, err);
+        if (status == GPTOSS_OK) status = allocate(rings, bytes, &layer->values_memory, &layer->values, err);
     }
     if (status != GPTOSS_OK) {
         kv_cache_close(&cache);
@@ -33,30 +51,22 @@ gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t la
 
 void kv_cache_close(kv_cache *cache) {
     for (uint32_t i = 0; cache->layers && i < cache->n_layers; i++) {
-        free(cache->layers[i].keys);
-        free(cache->layers[i].values);
+        free(cache->layers[i].keys_memory);
+        free(cache->layers[i].values_memory);
     }
     free(cache->layers);
     *cache = (kv_cache){0};
 }
 
 uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room) {
-    uint64_t rows = 0;
-    for (uint32_t layer = layer_begin; layer < layer_end; layer++) rows += layer_capacity(hp, layer, room);
-    return rows * room->sequences * 2 * hp->n_kv_heads * hp->head_dim * sizeof(float);
+    uint64_t bytes = 0;
+    for (uint32_t layer = layer_begin; layer < layer_end; layer++)
+        bytes += kv_head_bytes(layer_type(layer, room), hp->head_dim, ring_blocks(hp, layer, room));
+    return bytes * 2 * room->sequences * hp->n_kv_heads;
 }
 
-void kv_cache_store(kv_layer *layer, size_t stride, uint32_t sequence, uint32_t position, const float *keys,
-                    const float *values) {
-    size_t row = ((size_t)sequence * layer->capacity + position % layer->capacity) * stride;
-    memcpy(layer->keys + row, keys, stride * sizeof *keys);
-    memcpy(layer->values + row, values, stride * sizeof *values);
-}
-
-kv_view kv_cache_keys(const kv_layer *layer, size_t stride, uint32_t sequence) {
-    return (kv_view){layer->keys + (size_t)sequence * layer->capacity * stride, stride, layer->capacity};
-}
-
-kv_view kv_cache_values(const kv_layer *layer, size_t stride, uint32_t sequence) {
-    return (kv_view){layer->values + (size_t)sequence * layer->capacity * stride, stride, layer->capacity};
+kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, uint32_t sequence, uint32_t head) {
+    size_t at =
+        ((size_t)sequence * cache->n_kv_heads + head) * kv_head_bytes(layer->type, cache->head_dim, layer->blocks);
+    return (kv_head){layer->type, cache->head_dim, layer->blocks, layer->keys + at, layer->values + at};
 }

@@ -2,7 +2,7 @@
 #ifndef MODEL_KV_CACHE_H
 #define MODEL_KV_CACHE_H
 
-#include "kernels/ops.h"
+#include "kernels/attend.h"
 #include "model/hparams.h"
 
 /* What a cache has room for. */
@@ -10,35 +10,33 @@ typedef struct kv_room {
     uint32_t sequences;
     uint32_t positions; /* of the longest sequence */
     uint32_t chunk;     /* the most tokens stored before the first of them is attended from */
+    kv_type type;       /* KV_DEFAULT: of full layers; windowed ones, which cost little, are then kept in f32 */
 } kv_room;
 
-/* Per layer two arrays [sequences][capacity][kv_heads * head_dim] of float32; position p is at row p % capacity.
- * Windowed layers keep window + chunk - 1 positions: what the first token of a chunk still sees while its last is
- * stored. The others keep `positions`; their memory is touched, and so used, only as far as a sequence has come. */
+/* Keys and values of a layer, each [sequences][kv_heads] rings of blocks (kernels/attend.h). A windowed layer keeps
+ * window + chunk - 1 positions, what the first token of a chunk still sees while its last is stored, and as many more
+ * as whole blocks at any phase need. The others keep all; memory is touched, and so used, only as far as a sequence has
+ * come. */
 typedef struct kv_layer {
-    float *keys, *values; /* owned */
-    uint32_t capacity;
+    uint8_t *keys, *values;
+    void *keys_memory, *values_memory; /* owned; the above, on a cache line, are inside */
+    uint32_t blocks;                   /* of a ring */
+    kv_type type;                      /* not KV_DEFAULT */
 } kv_layer;
 
 typedef struct kv_cache {
     kv_layer *layers; /* [layer_end - layer_begin] */
-    uint32_t n_layers;
-    size_t stride; /* floats in a row */
+    uint32_t n_layers, n_kv_heads, head_dim;
 } kv_cache;
 
 gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
                             kv_cache *out, gptoss_error *err);
 void kv_cache_close(kv_cache *cache); /* and empties it */
 
-/* Bytes that kv_cache_open would reserve. */
+/* Bytes that kv_cache_open reserves. */
 uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room);
 
-/* Stores the keys and values of one position: kv_heads * head_dim floats each. */
-void kv_cache_store(kv_layer *layer, size_t stride, uint32_t sequence, uint32_t position, const float *keys,
-                    const float *values);
-
-/* Those of one sequence, all heads. */
-kv_view kv_cache_keys(const kv_layer *layer, size_t stride, uint32_t sequence);
-kv_view kv_cache_values(const kv_layer *layer, size_t stride, uint32_t sequence);
+/* One head of one sequence. */
+kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, uint32_t sequence, uint32_t head);
 
 #endif

@@ -6,7 +6,6 @@
  * Each step is one function that the whole team runs, sharing rows, heads or tokens. */
 #include "model/stage.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +15,7 @@
 #include "kernels/integer.h"
 #include "kernels/isa.h"
 #include "kernels/ops.h"
+#include "model/attention.h"
 #include "model/moe.h"
 #include "model/stage_internal.h"
 
@@ -91,42 +91,6 @@ static void qkv_step(void *context, int worker, int workers) {
     project(s, &l->v, l->v_bias, s->v, worker, workers);
 }
 
-static void rope_and_store_step(void *context, int worker, int workers) {
-    stage *s = context;
-    const hparams *hp = &s->hp;
-    uint64_t begin, end;
-    team_share(s->count, 1, worker, workers, &begin, &end);
-    for (uint64_t t = begin; t < end; t++) {
-        const float *cosines = s->cosines + t * (hp->head_dim / 2), *sines = s->sines + t * (hp->head_dim / 2);
-        float *k = s->k + t * s->kv.stride;
-        rope_apply(s->q + t * hp->n_heads * hp->head_dim, hp->n_heads, hp->head_dim, cosines, sines);
-        rope_apply(k, hp->n_kv_heads, hp->head_dim, cosines, sines);
-        kv_cache_store(s->kv_layer, s->kv.stride, s->tokens[t].sequence, s->tokens[t].position, k,
-                       s->v + t * s->kv.stride);
-    }
-}
-
-/* One item is one query head of one token. */
-static void attend_step(void *context, int worker, int workers) {
-    stage *s = context;
-    const hparams *hp = &s->hp;
-    uint64_t begin, end;
-    team_share((uint64_t)s->count * hp->n_heads, 1, worker, workers, &begin, &end);
-    for (uint64_t item = begin; item < end; item++) {
-        uint32_t token = (uint32_t)(item / hp->n_heads), head = (uint32_t)(item % hp->n_heads);
-        uint32_t kv_head = head / (hp->n_heads / hp->n_kv_heads), sequence = s->tokens[token].sequence,
-                 last = s->tokens[token].position;
-        uint32_t first = hparams_is_windowed(s->layer_number) && last >= hp->window ? last + 1 - hp->window : 0;
-        kv_view keys = kv_cache_keys(s->kv_layer, s->kv.stride, sequence);
-        kv_view values = kv_cache_values(s->kv_layer, s->kv.stride, sequence);
-        keys.base += kv_head * hp->head_dim;
-        values.base += kv_head * hp->head_dim;
-        attend(s->q + item * hp->head_dim, keys, values, hp->head_dim, first, last + 1,
-               1.0f / sqrtf((float)hp->head_dim), s->layer->sinks[head], s->scores + (size_t)worker * s->room.positions,
-               s->attended + item * hp->head_dim);
-    }
-}
-
 static void round_attended_step(void *context, int worker, int workers) {
     stage *s = context;
     round_tokens(s, &s->rounded_attended, s->attended, worker, workers);
@@ -148,8 +112,7 @@ static void output_projection_step(void *context, int worker, int workers) {
 static void run_attention(stage *s) {
     team_run(s->team, norm_step, s);
     team_run(s->team, qkv_step, s);
-    team_run(s->team, rope_and_store_step, s);
-    team_run(s->team, attend_step, s);
+    attention_run(s);
     if (s->rounded_attended.rows) team_run(s->team, round_attended_step, s);
     team_run(s->team, output_projection_step, s);
 }
@@ -160,10 +123,7 @@ gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, 
     s->x = x;
     s->tokens = tokens;
     s->count = count;
-    uint32_t half_dim = s->hp.head_dim / 2;
-    for (uint32_t t = 0; t < count; t++)
-        rope_angles(s->frequencies, half_dim, tokens[t].position, s->magnitude, s->cosines + (size_t)t * half_dim,
-                    s->sines + (size_t)t * half_dim);
+    attention_begin(s);
     for (uint32_t i = 0; i < s->kv.n_layers; i++) {
         if (cancel_requested()) return GPTOSS_CANCELLED;
         s->layer = &s->weights->layers[i];
@@ -236,6 +196,7 @@ static gptoss_status open_rounding(stage *s, size_t heads, gptoss_error *err) {
 static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     const hparams *hp = &s->hp;
     size_t chunk = s->chunk, heads = (size_t)hp->n_heads * hp->head_dim, workers = (size_t)team_size(s->team);
+    size_t kv_heads = (size_t)hp->n_kv_heads * hp->head_dim;
     size_t widest = larger(larger(hp->d_model, heads), hp->d_ff);
     size_t most_tokens = chunk * hp->n_experts_used;
     s->scratch_size = (matmul_scratch(widest, most_tokens) + 15) / 16 * 16;
@@ -243,22 +204,13 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
         float **target;
         size_t rows, row;
     } buffers[] = {
-        {&s->normed, chunk, hp->d_model},
-        {&s->q, chunk, heads},
-        {&s->k, chunk, s->kv.stride},
-        {&s->v, chunk, s->kv.stride},
-        {&s->attended, chunk, heads},
-        {&s->scores, workers, s->room.positions},
-        {&s->scratch, workers, s->scratch_size},
-        {&s->cosines, chunk, hp->head_dim / 2},
-        {&s->sines, chunk, hp->head_dim / 2},
+        {&s->normed, chunk, hp->d_model}, {&s->q, chunk, heads},        {&s->k, chunk, kv_heads},
+        {&s->v, chunk, kv_heads},         {&s->attended, chunk, heads}, {&s->scratch, workers, s->scratch_size},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         TRY(mem_array_aligned(buffers[i].rows, buffers[i].row * sizeof(float), "activations", buffers[i].target, err));
-    TRY(mem_array(hp->head_dim / 2, sizeof *s->frequencies, "activations", &s->frequencies, err));
-    rope_frequencies(hp->head_dim, hp->rope_base, hp->rope_factor, hp->rope_original_context, s->frequencies);
-    s->magnitude = rope_magnitude(hp->rope_factor);
     TRY(open_rounding(s, heads, err));
+    TRY(attention_open(s, err));
     return moe_open(s, err);
 }
 
@@ -283,14 +235,14 @@ gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_
 
 void stage_close(stage *s) {
     if (!s) return;
+    attention_close(s);
     moe_close(s);
-    float *buffers[] = {s->normed, s->q, s->k, s->v, s->attended, s->scores, s->scratch, s->cosines, s->sines};
+    float *buffers[] = {s->normed, s->q, s->k, s->v, s->attended, s->scratch};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
     activations_close(&s->rounded_normed);
     activations_close(&s->rounded_attended);
     free(s->packed.pairs);
     free(s->packed.scales);
-    free(s->frequencies);
     kv_cache_close(&s->kv);
     free(s);
 }

@@ -16,6 +16,27 @@ typedef struct routing {
     activations hidden;     /* [slots][d_ff]: gate, rounded */
 } routing;
 
+/* What a worker did of items that are not its alone; see attention.c. */
+typedef struct attention_share {
+    uint32_t tail; /* pieces of the item that began before its share */
+    uint32_t head; /* pieces, behind these, of the item that goes on behind its share */
+    bool begins;   /* items begin in it; the last one is kv_head's of token: */
+    bool open;     /* that one goes on */
+    uint32_t token, kv_head;
+} attention_share;
+
+typedef struct attention {
+    double *frequencies; /* [head_dim / 2] */
+    float magnitude, scale;
+    float *cosines, *sines; /* [chunk][head_dim / 2] */
+    float *scratch;         /* [workers][scratch_size] */
+    float *states;          /* [workers][state_size] */
+    float *pieces;          /* [workers][most_pieces][state_size] */
+    size_t scratch_size, state_size;
+    uint32_t most_pieces;
+    attention_share *shares; /* [workers] */
+} attention;
+
 struct stage {
     hparams hp;
     const weights *weights;
@@ -32,18 +53,15 @@ struct stage {
     kv_layer *kv_layer;
     uint32_t layer_number;
 
-    double *frequencies; /* [head_dim / 2] */
-    float magnitude;
-    float *cosines, *sines;      /* [chunk][head_dim / 2] */
     float *normed;               /* [chunk][d_model] */
     float *q, *k, *v, *attended; /* [chunk][heads * head_dim], kv likewise */
-    float *scores;               /* [workers][positions] */
     float *scratch;              /* [workers][scratch_size] */
     size_t scratch_size;
 
     /* Without rows when all is multiplied in float32. */
     activations rounded_normed, rounded_attended;
     packed_tokens packed; /* room for the tokens, or slots, of one product */
+    attention attention;
     routing routing;
 };
 

@@ -30,7 +30,7 @@ static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t 
                   false};
     assert_ok(weights_open(file, &p.hp, what, &p.weights, err));
     assert_ok(team_open(1, &p.team, err));
-    assert_ok(stage_open(&p.hp, p.weights, p.team, &(kv_room){sequences, POSITIONS, chunk}, &p.stage, err));
+    assert_ok(stage_open(&p.hp, p.weights, p.team, &(kv_room){sequences, POSITIONS, chunk, KV_DEFAULT}, &p.stage, err));
     gguf_close(file);
     return p;
 }

@@ -313,7 +313,7 @@ static void run(const gguf_file *file, double *residual, double *logit) {
     slice all = {.layer_begin = 0, .layer_end = hp.n_layers, .embedding = true, .output = true};
     assert_ok(weights_open(file, &hp, all, &w, err));
     assert_ok(team_open(1, &t, err));
-    assert_ok(stage_open(&hp, w, t, &(kv_room){1, COUNT, COUNT}, &s, err));
+    assert_ok(stage_open(&hp, w, t, &(kv_room){1, COUNT, COUNT, KV_DEFAULT}, &s, err));
     wave_token tokens[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) tokens[i] = (wave_token){.id = i * 7919 % hp.n_vocab, .position = i};
     float *x = calloc(COUNT * hp.d_model, sizeof *x), *logits = calloc(COUNT * hp.n_vocab, sizeof *logits);

@@ -26,6 +26,38 @@ static void all_halves(void **state) {
         check_number("half", bits, half_to_float((half){{(uint8_t)bits, (uint8_t)(bits >> 8)}}), unpack_half(bits));
 }
 
+static float float_near(float f, int32_t steps) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    bits += (uint32_t)steps;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static void check_rounding(float f, unsigned want) {
+    for (unsigned sign = 0; sign < 2; sign++) {
+        half h = half_from_float(sign ? -f : f);
+        unsigned got = (unsigned)(h.bytes[0] | h.bytes[1] << 8);
+        if (got != (want | sign << 15)) fail_msg("%a became half %04x, not %04x", (double)f, got, want);
+    }
+}
+
+static void floats_become_the_nearest_halves(void **state) {
+    (void)state;
+    for (unsigned bits = 0; bits < 0x7c00; bits++) {
+        float low = (float)unpack_half(bits), high = bits == 0x7bff ? 65536 : (float)unpack_half(bits + 1);
+        float middle = (low + high) / 2;
+        check_rounding(low, bits);
+        check_rounding(middle, bits + bits % 2);
+        check_rounding(float_near(middle, -1), bits);
+        check_rounding(float_near(middle, 1), bits + 1);
+    }
+    check_rounding(1e30f, 0x7c00);
+    check_rounding(INFINITY, 0x7c00);
+    assert_true(isnan(half_to_float(half_from_float(NAN))));
+    assert_true(isnan(half_to_float(half_from_float(float_near(INFINITY, 1))))); /* a NaN of low bits only */
+}
+
 static void all_e8m0_scales(void **state) {
     (void)state;
     for (unsigned bits = 0; bits < 256; bits++)
@@ -143,6 +175,7 @@ static void only_these_types_can_be_computed_with(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_halves),
+        cmocka_unit_test(floats_become_the_nearest_halves),
         cmocka_unit_test(all_e8m0_scales),
         cmocka_unit_test(random_rows_of_every_type),
         cmocka_unit_test(every_scale_of_every_type),

@@ -247,92 +247,6 @@ static void swiglu_clamps_one_side_of_gate_and_both_of_up(void **state) {
     assert_true(isnan(h[0]) && isnan(h[1])); /* damage is not clamped away */
 }
 
-/* ---- attend ---- */
-
-/* Keys and values of `positions` positions in plain order, in double, and the attention over [begin, end). */
-static void attend_plainly(const float *q, const float *keys, const float *values, size_t stride, uint32_t dim,
-                           uint32_t begin, uint32_t end, double scale, double sink, double *out) {
-    double max = sink, sum = 0;
-    for (uint32_t p = begin; p < end; p++) {
-        double score = 0;
-        for (uint32_t i = 0; i < dim; i++) score += scale * q[i] * keys[p * stride + i];
-        max = fmax(max, score);
-    }
-    for (uint32_t i = 0; i < dim; i++) out[i] = 0;
-    for (uint32_t p = begin; p < end; p++) {
-        double score = 0;
-        for (uint32_t i = 0; i < dim; i++) score += scale * q[i] * keys[p * stride + i];
-        sum += exp(score - max);
-        for (uint32_t i = 0; i < dim; i++) out[i] += exp(score - max) * values[p * stride + i];
-    }
-    for (uint32_t i = 0; i < dim; i++) out[i] /= sum + exp(sink - max);
-}
-
-enum { POSITIONS = 300, KV_HEADS = 2, HEAD_DIM = 16, STRIDE = KV_HEADS * HEAD_DIM };
-
-static void check_attention(uint32_t capacity, uint32_t begin, uint32_t end, float sink, float size, uint64_t *seed) {
-    static float keys[POSITIONS * STRIDE], values[POSITIONS * STRIDE], q[HEAD_DIM], out[HEAD_DIM];
-    random_floats(seed, keys, POSITIONS * STRIDE);
-    random_floats(seed, values, POSITIONS * STRIDE);
-    random_floats(seed, q, HEAD_DIM);
-    for (int i = 0; i < HEAD_DIM; i++) q[i] *= size;
-    /* The ring holds the last `capacity` positions before `end`; those before are overwritten. */
-    float *ring_keys = malloc(capacity * STRIDE * sizeof(float)),
-          *ring_values = malloc(capacity * STRIDE * sizeof(float));
-    float *scores = malloc((end - begin ? end - begin : 1) * sizeof *scores);
-    for (uint32_t i = 0; i < capacity * STRIDE; i++) ring_keys[i] = ring_values[i] = NAN;
-    for (uint32_t p = 0; p < end; p++) {
-        memcpy(ring_keys + p % capacity * STRIDE, keys + p * STRIDE, STRIDE * sizeof(float));
-        memcpy(ring_values + p % capacity * STRIDE, values + p * STRIDE, STRIDE * sizeof(float));
-    }
-    for (uint32_t head = 0; head < KV_HEADS; head++) {
-        uint32_t at = head * HEAD_DIM;
-        double want[HEAD_DIM];
-        kv_view key_view = {ring_keys + at, STRIDE, capacity}, value_view = {ring_values + at, STRIDE, capacity};
-        attend(q, key_view, value_view, HEAD_DIM, begin, end, 0.25f, sink, scores, out);
-        attend_plainly(q, keys + at, values + at, STRIDE, HEAD_DIM, begin, end, 0.25, sink, want);
-        for (int i = 0; i < HEAD_DIM; i++) assert_near(out[i], want[i], 1, 2e-6 * (1 + size));
-    }
-    free(ring_keys);
-    free(ring_values);
-    free(scores);
-}
-
-static void attention_over_windows_of_a_ring(void **state) {
-    (void)state;
-    uint64_t seed = 5;
-    static const float sinks[] = {0, 3, -3, 20, -20};
-    for (uint32_t round = 0; round < 400; round++) {
-        uint32_t end = 1 + (uint32_t)random_below(&seed, POSITIONS), window = 1 + (uint32_t)random_below(&seed, end);
-        uint32_t capacity = window + (uint32_t)random_below(&seed, 20); /* from just enough to some to spare */
-        check_attention(capacity, end - window, end, sinks[round % 5], 1, &seed);
-    }
-    for (uint32_t window = 1; window <= 20; window++) /* the tightest ring at every phase */
-        for (uint32_t end = window; end < window + 25; end++)
-            check_attention(window, end - window, end, 0.5f, 1, &seed);
-}
-
-static void large_scores_do_not_overflow(void **state) {
-    (void)state;
-    uint64_t seed = 6;
-    for (int round = 0; round < 20; round++) {
-        check_attention(POSITIONS, 0, 200, 0, 300, &seed);      /* scores of some hundreds */
-        check_attention(POSITIONS, 199, 200, -500, 300, &seed); /* and of minus some hundreds */
-        check_attention(POSITIONS, 0, 200, 500, 1, &seed);      /* a sink that takes all */
-        check_attention(POSITIONS, 0, 200, -500, 1, &seed);     /* and one that takes nothing */
-    }
-}
-
-static void the_sink_alone_gives_nothing(void **state) {
-    (void)state;
-    uint64_t seed = 7;
-    check_attention(8, 5, 5, 1, 1, &seed);
-    float q[4] = {1, 2, 3, 4}, out[4] = {9, 9, 9, 9}, rows[4] = {1, 1, 1, 1};
-    kv_view view = {rows, 4, 1};
-    attend(q, view, view, 4, 3, 3, 1, -2, NULL, out);
-    for (int i = 0; i < 4; i++) assert_true(out[i] == 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rms_norm_equals_its_formula),
@@ -345,9 +259,6 @@ int main(void) {
         cmocka_unit_test(experts_are_still_valid_when_no_logit_is_a_number),
         cmocka_unit_test(swiglu_equals_its_formula),
         cmocka_unit_test(swiglu_clamps_one_side_of_gate_and_both_of_up),
-        cmocka_unit_test(attention_over_windows_of_a_ring),
-        cmocka_unit_test(large_scores_do_not_overflow),
-        cmocka_unit_test(the_sink_alone_gives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 
 enum { POSITIONS = 128 };
 
+static kv_type cache_type = KV_DEFAULT;
+
 /* A model cut into `stages` slices of the first n_layers layers, all in this process. */
 typedef struct model {
     hparams hp;
@@ -30,7 +32,8 @@ static void model_open(const char *path, uint32_t n_layers, uint32_t stages, uin
     for (uint32_t i = 0; i < stages; i++) {
         slice what = {n_layers * i / stages, n_layers * (i + 1) / stages, i == 0, i == stages - 1, expert_0};
         assert_ok(weights_open(file, &m->hp, what, &m->weights[i], err));
-        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &(kv_room){1, POSITIONS, chunk}, &m->stages[i], err));
+        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &(kv_room){1, POSITIONS, chunk, cache_type}, &m->stages[i],
+                             err));
     }
     gguf_close(file);
 }
@@ -98,25 +101,41 @@ static double mean_divergence(const golden *g, const float *logits) {
     return sum / (double)g->positions;
 }
 
-/* What rounding activations to 16 bits costs, in prefill (chunk 100) and in decode (chunk 1). */
+static double divergence_with(isa which, kv_type type, const char *name) {
+    golden g;
+    isa_use(which);
+    cache_type = type;
+    golden_load(name, &g);
+    float *prefill = run(&g, 0, 1, 100, 1, false), *decode = run(&g, 0, 1, 1, 1, false);
+    cache_type = KV_DEFAULT;
+    assert_memory_equal(prefill, decode, g.positions * g.n_vocab * sizeof *prefill);
+    double divergence = mean_divergence(&g, prefill);
+    print_message("%s, %s cache, %s: mean KL divergence %.2g nats, relative error %.2g\n", isa_name(which),
+                  kv_type_name(type), name, divergence, relative_error(prefill, g.logits, g.positions * g.n_vocab));
+    free(prefill);
+    free(decode);
+    golden_free(&g);
+    return divergence;
+}
+
+/* What rounding activations, and keys and values, to 16 bits costs, in prefill (chunk 100) and in decode (chunk 1). */
 static void every_instruction_set_stays_close_to_the_golden_distributions(void **state) {
     (void)state;
-    for (int which = 0; which < ISA_COUNT; which++) {
-        if (!isa_available((isa)which)) continue;
-        isa_use((isa)which);
-        for (const char *const *name = golden_names; *name; name++) {
-            golden g;
-            golden_load(*name, &g);
-            float *prefill = run(&g, 0, 1, 100, 1, false), *decode = run(&g, 0, 1, 1, 1, false);
-            assert_memory_equal(prefill, decode, g.positions * g.n_vocab * sizeof *prefill);
-            double divergence = mean_divergence(&g, prefill);
-            print_message("%s, %s: mean KL divergence %.2g nats, relative error %.2g\n", isa_name((isa)which), *name,
-                          divergence, relative_error(prefill, g.logits, g.positions * g.n_vocab));
-            assert_true(divergence < 1e-6);
-            free(prefill);
-            free(decode);
-            golden_free(&g);
-        }
+    for (isa which = 0; which < ISA_COUNT; which++) {
+        if (!isa_available(which)) continue;
+        for (const char *const *name = golden_names; *name; name++)
+            assert_true(divergence_with(which, KV_DEFAULT, *name) < 1e-6);
+    }
+}
+
+/* With 16 bits everywhere an expert that is all but tied with another can take its place: one token in some hundred for
+ * binary16, fewer for i16. */
+static void other_caches_stay_near(void **state) {
+    (void)state;
+    for (const char *const *name = golden_names; *name; name++) {
+        assert_true(divergence_with(isa_best(), KV_F32, *name) < 1e-6);
+        assert_true(divergence_with(isa_best(), KV_I16, *name) < 1e-3);
+        assert_true(divergence_with(isa_best(), KV_F16, *name) < 1e-3);
     }
 }
 
@@ -189,6 +208,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_models_reproduce_their_logits),
         cmocka_unit_test(every_instruction_set_stays_close_to_the_golden_distributions),
+        cmocka_unit_test(other_caches_stay_near),
         cmocka_unit_test(chunks_threads_and_stages_change_no_bit),
         cmocka_unit_test(partial_models_equal_the_reference),
         cmocka_unit_test(cancelling_ends_a_forward_pass), /* last: the wish to stop stays */

@@ -1,0 +1,37 @@
+/* attend_kernels.h: the parts of attend.h that exist once for each instruction set; every one gives the same bits. */
+#ifndef KERNELS_ATTEND_KERNELS_H
+#define KERNELS_ATTEND_KERNELS_H
+
+#include "kernels/attend.h"
+
+/* Scores and weights have rows of ATTEND_PIECE, one a query head; position p is at p % ATTEND_PIECE. [begin, end) are
+ * positions of one piece. */
+/* The block that holds a position, in a ring. */
+static inline const uint8_t *attend_block(const kv_head *kv, const uint8_t *ring, uint32_t position) {
+    return ring + kv_head_bytes(kv->type, kv->head_dim, position / ATTEND_BLOCK % kv->blocks);
+}
+
+/* The scales of a block of KV_I16. */
+static inline const uint8_t *attend_scales(const kv_head *kv, const uint8_t *block) {
+    return block + (size_t)ATTEND_BLOCK * kv->head_dim * sizeof(int16_t);
+}
+
+typedef struct attend_kernels {
+    /* scores[h][p] = scale * q_h . k_p, for all positions p of the blocks that hold [begin, end): the sum of products
+     * times the scale, which for KV_I16 was multiplied by the key's */
+    void (*score)(const attend_query *query, const kv_head *kv, uint32_t begin, uint32_t end, float *scores);
+    /* Replaces row[p] by exp(row[p] - *max), *max being the largest; by 0 outside [begin, end) in the same blocks.
+     * Returns the sum. */
+    float (*weigh)(float *row, uint32_t begin, uint32_t end, float *max);
+    /* mixture[h] = sum over p of weights[h][p] * v_p; for KV_I16 the weights are first multiplied by the values'
+     * scales, in place */
+    void (*mix)(float *weights, uint32_t heads, const kv_head *kv, uint32_t begin, uint32_t end, float *mixture);
+    /* to[i] = fmaf(from[i], b, to[i] * a) */
+    void (*blend)(float *to, float a, const float *from, float b, uint32_t count);
+    uint32_t multiple; /* head sizes must be one of this */
+} attend_kernels;
+
+extern const attend_kernels attend_portable;
+extern const attend_kernels attend_avx2; /* on x86-64 only */
+
+#endif
