@@ -6,4 +6,7 @@
 
 double clock_seconds(void); /* since an arbitrary start; never goes back */
 
+/* Seconds since this process was started, to a hundredth; 0 where the system does not tell. */
+double clock_process_age(void);
+
 #endif

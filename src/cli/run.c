@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/bind_option.h"
 #include "cli/commands.h"
@@ -108,13 +107,6 @@ static gptoss_status run(const run_options *o, topology_bind bind, cluster *c, g
     return status;
 }
 
-/* Ending MPI in good order means waiting for every rank. When one was lost that would be for ever, and main ends all of
- * them; when a signal ended the work, the launcher is already taking the ranks down and answers no more. */
-static void leave_cluster(cluster *c, gptoss_status status) {
-    bool lost = status == GPTOSS_PEER || status == GPTOSS_INTERNAL;
-    if (!lost && !cancel_requested()) cluster_close(c);
-}
-
 int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
@@ -132,6 +124,6 @@ int run_command(int argc, char **argv) {
     }
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
-    leave_cluster(&c, status);
+    cluster_leave(&c, status);
     return code;
 }

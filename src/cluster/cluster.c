@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cancel.h"
 #include "cluster/link.h"
 
 gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
@@ -28,6 +29,11 @@ gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
 void cluster_close(cluster *c) {
     if (c->has_mpi) MPI_Finalize();
     c->has_mpi = false;
+}
+
+void cluster_leave(cluster *c, gptoss_status status) {
+    bool lost = status == GPTOSS_PEER || status == GPTOSS_INTERNAL;
+    if (!lost && !cancel_requested()) cluster_close(c);
 }
 
 /* Collectives that wait as links do: others may read the prompt or the weights for minutes, and a blocking call of MPI

@@ -21,6 +21,11 @@ gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err);
 /* Waits for all ranks. */
 void cluster_close(cluster *c);
 
+/* Ends this process's part after work that ended with `status`. Ending MPI in good order means waiting for every rank.
+ * When one was lost that would be for ever, and the process's end is left to end all of them; when a signal ended the
+ * work, the launcher is already taking the ranks down and answers no more. */
+void cluster_leave(cluster *c, gptoss_status status);
+
 /* Collective. Returns the status of the lowest rank whose `mine` is not GPTOSS_OK, or GPTOSS_OK, the same on every
  * rank. On that rank *err keeps its text, with "rank 2 on MACHINE: " in front unless it is rank 0; on all others
  * err->text becomes empty: it is that rank's to tell. err may be NULL. */

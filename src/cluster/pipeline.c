@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cluster/link.h"
 
@@ -36,7 +37,16 @@ struct pipeline {
     uint32_t n_waves, submitted, collected;
     wave_header *result; /* owned; on the first and last rank */
     MPI_Request result_sent;
+    double waited;
 };
+
+static size_t await(pipeline *p, MPI_Request *request) {
+    if (*request == MPI_REQUEST_NULL) return 0;
+    double start = clock_seconds();
+    size_t bytes = link_wait(request);
+    p->waited += clock_seconds() - start;
+    return bytes;
+}
 
 static size_t tokens_bytes(uint32_t count) { return (count * sizeof(wave_token) + 63) / 64 * 64; }
 
@@ -98,6 +108,8 @@ void pipeline_close(pipeline *p) {
 
 uint32_t pipeline_depth(const pipeline *p) { return p->n_waves; }
 
+double pipeline_waited(const pipeline *p) { return p->waited; }
+
 /* Runs a wave through this rank's stage and marks it when that was cut short. */
 static void advance(pipeline *p, wave_header *message) {
     if (message->kind == WAVE_WORK &&
@@ -138,7 +150,7 @@ gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t co
     if (!fits(p, tokens, count))
         return error_set(err, GPTOSS_INTERNAL, "a wave of %u tokens does not fit the pipeline", count);
     wave *w = &p->waves[p->submitted % p->n_waves];
-    link_wait(&w->sent); /* long complete: its result was collected */
+    await(p, &w->sent); /* long complete: its result was collected */
     *w->message = (wave_header){
         .kind = WAVE_WORK, .number = p->submitted, .count = count, .logits_rows = wave_logits_rows(tokens, count)};
     memcpy(tokens_of(w->message), tokens, count * sizeof *tokens);
@@ -157,7 +169,7 @@ gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err) {
     } else {
         MPI_Request received;
         link_receive(p->result, result_bytes(p, p->limits.logits_rows), p->cluster.size - 1, TAG_RESULT, &received);
-        size_t got = link_wait(&received);
+        size_t got = await(p, &received);
         if (got != result_bytes(p, asked->logits_rows) || p->result->number != asked->number)
             return error_set(err, GPTOSS_PEER, "rank %d answered another wave than number %u", p->cluster.size - 1,
                              asked->number);
@@ -173,10 +185,10 @@ void pipeline_stop(pipeline *p) {
     gptoss_error ignored;
     while (p->submitted != p->collected) pipeline_collect(p, &logits, &ignored);
     if (p->cluster.size == 1) return;
-    for (uint32_t i = 0; i < p->n_waves; i++) link_wait(&p->waves[i].sent);
+    for (uint32_t i = 0; i < p->n_waves; i++) await(p, &p->waves[i].sent);
     *p->waves[0].message = (wave_header){.kind = WAVE_STOP};
     link_send(p->waves[0].message, wave_bytes(p, 0), 1, TAG_WAVE, &p->waves[0].sent);
-    link_wait(&p->waves[0].sent);
+    await(p, &p->waves[0].sent);
 }
 
 static gptoss_status check_wave(const pipeline *p, wave_header *m, size_t bytes, gptoss_error *err) {
@@ -195,7 +207,7 @@ static void deliver(pipeline *p, wave *w) {
     if (!is_last(p)) {
         link_send(w->message, wave_bytes(p, w->message->count), p->cluster.rank + 1, TAG_WAVE, &w->sent);
     } else if (w->message->kind != WAVE_STOP) {
-        link_wait(&p->result_sent); /* the previous result still occupies the buffer */
+        await(p, &p->result_sent); /* the previous result still occupies the buffer */
         finish(p, w->message);
         link_send(p->result, result_bytes(p, p->result->logits_rows), 0, TAG_RESULT, &p->result_sent);
     }
@@ -208,18 +220,18 @@ gptoss_status pipeline_work(pipeline *p, gptoss_error *err) {
     link_receive(p->waves[0].message, capacity, from, TAG_WAVE, &next);
     for (uint32_t i = 0;; i++) {
         wave *w = &p->waves[i % p->n_waves], *following = &p->waves[(i + 1) % p->n_waves];
-        TRY(check_wave(p, w->message, link_wait(&next), err));
+        TRY(check_wave(p, w->message, await(p, &next), err));
         bool last = w->message->kind == WAVE_STOP;
         if (!last) {
             /* The next wave arrives while this one is computed. */
-            link_wait(&following->sent);
+            await(p, &following->sent);
             link_receive(following->message, capacity, from, TAG_WAVE, &next);
         }
         advance(p, w->message);
         deliver(p, w);
         if (!last) continue;
-        for (uint32_t j = 0; j < p->n_waves; j++) link_wait(&p->waves[j].sent);
-        link_wait(&p->result_sent);
+        for (uint32_t j = 0; j < p->n_waves; j++) await(p, &p->waves[j].sent);
+        await(p, &p->result_sent);
         return GPTOSS_OK;
     }
 }

@@ -25,6 +25,9 @@ void pipeline_close(pipeline *p); /* NULL is fine */
 /* Waves that can be under way; one more may be submitted only after a pipeline_collect. */
 uint32_t pipeline_depth(const pipeline *p);
 
+/* Seconds that this rank has spent waiting for others since pipeline_open. */
+double pipeline_waited(const pipeline *p);
+
 /* Rank 0: sends tokens[count], a valid wave within stage_limits(), off; see stage_forward. tokens is copied. */
 gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t count, gptoss_error *err);
 
@@ -32,7 +35,8 @@ gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t co
  * them, in their order; borrowed and writable until the next call. GPTOSS_CANCELLED when a stage gave up on it. */
 gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err);
 
-/* Rank 0: collects what is under way and tells every other rank to return from pipeline_work. */
+/* Rank 0: collects what is under way and tells every other rank to return from pipeline_work. When they have called it
+ * again, more waves may be submitted. */
 void pipeline_stop(pipeline *p);
 
 /* Other ranks: works on waves until rank 0 stops the pipeline. */

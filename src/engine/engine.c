@@ -27,6 +27,13 @@ gptoss_status engine_open(const cluster *c, const engine_config *config, engine 
     return cluster_same(c, gguf_fingerprint(out->file), "the model file", err);
 }
 
+uint64_t engine_bytes_per_token(const engine *e) {
+    uint64_t bytes = weights_output_bytes_per_token(e->file);
+    for (uint32_t i = 0; i < e->n_layers; i++)
+        bytes += weights_layer_bytes_per_token(e->file, &e->hp, i, e->config.expert_0_only);
+    return bytes;
+}
+
 static gptoss_status deal_layers(const engine *e, slice *out, gptoss_error *err) {
     uint32_t rank = (uint32_t)e->cluster.rank, size = (uint32_t)e->cluster.size;
     uint64_t *cost = NULL;

@@ -52,6 +52,10 @@ gptoss_status engine_open(const cluster *c, const engine_config *config, engine 
  * afterwards the pipeline is ready. */
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err);
 
+/* Bytes of weights that one token makes all ranks read together: shared matrices and the experts it uses. Not
+ * collective; between engine_open and engine_start. */
+uint64_t engine_bytes_per_token(const engine *e);
+
 /* Not collective. */
 void engine_close(engine *e);
 

@@ -183,3 +183,9 @@ void gguf_map_load(const gguf_map *map, gguf_load_report *report, void *context)
 }
 
 uint64_t gguf_map_bytes(const gguf_map *map) { return map->bytes; }
+
+const void *gguf_map_run(const gguf_map *map, size_t index, size_t *bytes) {
+    if (index >= map->mapping_count) return NULL;
+    *bytes = map->mappings[index].bytes;
+    return map->mappings[index].address;
+}

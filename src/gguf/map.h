@@ -28,6 +28,9 @@ const void *gguf_map_at(const gguf_map *map, uint32_t part, uint64_t offset, uin
 typedef bool gguf_load_report(void *context, uint64_t done_bytes, uint64_t all_bytes);
 void gguf_map_load(const gguf_map *map, gguf_load_report *report, void *context);
 
+/* The index-th run of mapped pages and its size; NULL when there are no more. Borrowed until gguf_map_close. */
+const void *gguf_map_run(const gguf_map *map, size_t index, size_t *bytes);
+
 /* Bytes mapped, in whole pages. */
 uint64_t gguf_map_bytes(const gguf_map *map);
 

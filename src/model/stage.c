@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cancel.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/dequant.h"
 #include "kernels/integer.h"
@@ -119,6 +120,15 @@ static void run_attention(stage *s) {
 
 /* ---- the stage ---- */
 
+static void run_layer(stage *s) {
+    double start = clock_seconds();
+    run_attention(s);
+    double middle = clock_seconds();
+    moe_run(s);
+    s->spent.attention += middle - start;
+    s->spent.experts += clock_seconds() - middle;
+}
+
 gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, float *x) {
     s->x = x;
     s->tokens = tokens;
@@ -129,8 +139,7 @@ gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, 
         s->layer = &s->weights->layers[i];
         s->kv_layer = &s->kv.layers[i];
         s->layer_number = s->weights->slice.layer_begin + i;
-        run_attention(s);
-        moe_run(s);
+        run_layer(s);
     }
     return GPTOSS_OK;
 }
@@ -162,12 +171,16 @@ static void logits_step(void *context, int worker, int workers) {
 
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     size_t width = s->hp.d_model;
+    double start = clock_seconds();
     s->count = count;
     for (size_t t = 0; t < count; t++)
         rms_norm(x + t * width, s->weights->output_norm, width, s->hp.norm_eps, s->normed + t * width);
     round_tokens(s, &s->rounded_normed, s->normed, 0, 1);
     team_run(s->team, logits_step, &(logits_work){s, logits});
+    s->spent.output += clock_seconds() - start;
 }
+
+stage_times stage_spent(const stage *s) { return s->spent; }
 
 wave_limits stage_limits(const stage *s) {
     return (wave_limits){s->chunk, s->hp.n_vocab, s->room.sequences, s->room.positions};

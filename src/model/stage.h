@@ -29,4 +29,12 @@ gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, 
 /* logits[count][n_vocab] of x[count][d_model], count <= chunk. Only on a slice with the output; x is not changed. */
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits);
 
+/* Seconds spent so far. */
+typedef struct stage_times {
+    double attention, experts; /* the halves of stage_forward */
+    double output;             /* stage_logits */
+} stage_times;
+
+stage_times stage_spent(const stage *s);
+
 #endif

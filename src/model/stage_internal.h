@@ -53,6 +53,8 @@ struct stage {
     kv_layer *kv_layer;
     uint32_t layer_number;
 
+    stage_times spent;
+
     float *normed;               /* [chunk][d_model] */
     float *q, *k, *v, *attended; /* [chunk][heads * head_dim], kv likewise */
     float *scratch;              /* [workers][scratch_size] */

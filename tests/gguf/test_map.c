@@ -112,6 +112,10 @@ static void check(const gguf_range *ranges, size_t count, int want_mappings) {
     }
     assert_int_equal(mappings, want_mappings);
     assert_int_equal(gguf_map_bytes(map), bytes);
+    size_t run_bytes, of_all_runs = 0, runs = 0;
+    for (; gguf_map_run(map, runs, &run_bytes); runs++) of_all_runs += run_bytes;
+    assert_int_equal(runs, want_mappings);
+    assert_int_equal(of_all_runs, bytes);
     for (size_t i = 0; i < count; i++) {
         if (ranges[i].bytes == 0) continue;
         assert_non_null(gguf_map_at(map, ranges[i].part, ranges[i].offset, ranges[i].bytes));

@@ -1,0 +1,230 @@
+/* bench: how fast this machine, or these machines, read prompts and generate. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cli/bench_options.h"
+#include "cli/bench_report.h"
+#include "cli/commands.h"
+#include "cli/isa_option.h"
+#include "cli/launcher.h"
+#include "cli/terminal.h"
+#include "engine/bench.h"
+#include "kernels/isa.h"
+
+/* One command's work. All ranks go through it in step; rank 0 alone reports. */
+typedef struct session {
+    const bench_options *options;
+    const cluster *cluster;
+    engine engine;        /* reopened for each number of threads and each chunk */
+    bench *bench;         /* of that engine */
+    double read_bytes;    /* a second, with that engine's threads */
+    bench_times *scratch; /* [ranks] */
+    bench_report report;
+    FILE *plot;
+    progress progress;
+    uint64_t to_measure, measured;
+} session;
+
+static bool reports(const session *s) { return s->cluster->rank == 0; }
+static bool prints_table(const session *s) { return reports(s) && !s->options->json && !s->options->csv; }
+
+static int compare_numbers(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* ---- one row ---- */
+
+static gptoss_status measure_once(session *s, const bench_row *row, uint32_t tokens, gptoss_error *err) {
+    if (row->generate) return bench_generate(s->bench, row->depth, row->streams, tokens, s->scratch, err);
+    return bench_prompt(s->bench, row->depth, tokens, s->scratch, err);
+}
+
+static void note(session *s, bench_row *row, size_t rep) {
+    double tokens = (double)row->tokens * row->streams, reps = (double)s->options->reps;
+    row->speeds[rep] = tokens / (s->scratch[0].seconds > 0 ? s->scratch[0].seconds : 1e-9);
+    for (int r = 0; r < s->cluster->size; r++) {
+        row->ranks[r].seconds += s->scratch[r].seconds / tokens / reps;
+        for (int p = 0; p < BENCH_PHASES; p++) row->ranks[r].phases[p] += s->scratch[r].phases[p] / tokens / reps;
+    }
+}
+
+/* A short round first, which nobody counts: it touches buffers and wakes the processor up. */
+static gptoss_status measure_row(session *s, bench_row *row, gptoss_error *err) {
+    uint32_t warm_up = row->generate ? 2 : row->chunk;
+    TRY(bench_fill(s->bench, row->depth, row->streams, err));
+    TRY(measure_once(s, row, warm_up < row->tokens ? warm_up : row->tokens, err));
+    for (size_t rep = 0; rep < s->options->reps; rep++) {
+        TRY(measure_once(s, row, row->tokens, err));
+        if (!reports(s)) continue;
+        note(s, row, rep);
+        progress_update(&s->progress, ++s->measured);
+    }
+    return GPTOSS_OK;
+}
+
+static gptoss_status add_row(session *s, bench_row row, gptoss_error *err) {
+    bench_report *r = &s->report;
+    size_t reps = s->options->reps;
+    gptoss_status status = GPTOSS_OK;
+    row.threads = (uint32_t)team_size(s->engine.team);
+    row.read_bytes = s->read_bytes;
+    if (reports(s)) {
+        bench_row *place = &r->rows[r->count];
+        status = mem_array(reps, sizeof *row.speeds, "results", &row.speeds, err);
+        if (status == GPTOSS_OK)
+            status = mem_array((size_t)s->cluster->size, sizeof *row.ranks, "results", &row.ranks, err);
+        *place = row;
+        r->count++;
+    }
+    TRY(cluster_agree(s->cluster, status, err));
+    TRY(measure_row(s, reports(s) ? &r->rows[r->count - 1] : &row, err));
+    if (reports(s)) qsort(r->rows[r->count - 1].speeds, reps, sizeof(double), compare_numbers);
+    if (prints_table(s)) {
+        progress_end(&s->progress);
+        bench_report_print_row(r, &r->rows[r->count - 1]);
+    }
+    return GPTOSS_OK;
+}
+
+/* ---- one engine ---- */
+
+static gptoss_status measure_engine(session *s, uint32_t chunk, gptoss_error *err) {
+    const bench_options *o = s->options;
+    for (size_t d = 0; d < o->depth.count; d++) {
+        bench_row row = {.depth = (uint32_t)o->depth.items[d], .chunk = chunk, .streams = 1};
+        for (size_t i = 0; i < o->prompt.count; i++) {
+            row.tokens = (uint32_t)o->prompt.items[i];
+            if (row.tokens > 0) TRY(add_row(s, row, err));
+        }
+        row.generate = true;
+        row.tokens = (uint32_t)o->gen;
+        for (size_t i = 0; i < o->streams.count && o->gen > 0; i++) {
+            row.streams = (uint32_t)o->streams.items[i];
+            TRY(add_row(s, row, err));
+        }
+    }
+    return GPTOSS_OK;
+}
+
+static gptoss_status check_depth(const session *s, uint64_t positions, gptoss_error *err) {
+    if (positions <= s->engine.hp.context) return GPTOSS_OK;
+    return error_set(err, GPTOSS_MISUSE,
+                     "--depth with --prompt or --gen makes sequences of %llu tokens; the model was "
+                     "made for %u",
+                     (unsigned long long)positions, s->engine.hp.context);
+}
+
+static void begin_report(session *s, uint64_t bytes_per_token, double start_seconds) {
+    bench_report *r = &s->report;
+    if (r->bytes_per_token) return; /* begun with the first engine */
+    r->options = s->options;
+    r->n_layers = s->engine.n_layers;
+    r->ranks = s->cluster->size;
+    r->isa = isa_name(isa_used());
+    r->bytes_per_token = bytes_per_token;
+    r->start_seconds = start_seconds;
+    if (prints_table(s)) bench_report_print_head(r);
+}
+
+/* s->engine is closed by the caller. */
+static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chunk, gptoss_error *err) {
+    const bench_options *o = s->options;
+    uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
+    uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
+    const engine_config config = {.path = o->gguf,
+                                  .n_layers = (uint32_t)o->layers,
+                                  .threads = threads,
+                                  .sequences = (uint32_t)streams,
+                                  .bind = o->bind,
+                                  .chunk = streams > chunk ? (uint32_t)streams : chunk,
+                                  .logits_rows = (uint32_t)streams};
+    TRY(engine_open(s->cluster, &config, &s->engine, err));
+    TRY(cluster_agree(s->cluster, check_depth(s, positions, err), err));
+    uint64_t bytes_per_token = engine_bytes_per_token(&s->engine);
+    TRY(engine_start(&s->engine, (uint32_t)positions, err));
+    begin_report(s, bytes_per_token, clock_process_age());
+    TRY(bench_open(&s->engine, o->seed, &s->bench, err));
+    TRY(bench_read_memory(s->bench, &s->read_bytes, err));
+    return measure_engine(s, config.chunk, err);
+}
+
+static gptoss_status measure_all(session *s, gptoss_error *err) {
+    const bench_options *o = s->options;
+    gptoss_status status = GPTOSS_OK;
+    for (size_t t = 0; t < o->threads.count && status == GPTOSS_OK; t++)
+        for (size_t c = 0; c < o->chunk.count && status == GPTOSS_OK; c++) {
+            status = open_and_measure(s, (uint32_t)o->threads.items[t], (uint32_t)o->chunk.items[c], err);
+            bench_close(s->bench);
+            engine_close(&s->engine);
+            s->bench = NULL;
+        }
+    return status;
+}
+
+/* ---- the whole ---- */
+
+/* What can fail on rank 0 alone is tried before anything is measured. */
+static gptoss_status open_session(session *s, gptoss_error *err) {
+    const bench_options *o = s->options;
+    if (!reports(s)) return GPTOSS_OK;
+    uint64_t rows = o->threads.count * o->chunk.count * o->depth.count * (o->prompt.count + o->streams.count);
+    TRY(mem_array(rows, sizeof *s->report.rows, "results", &s->report.rows, err));
+    TRY(mem_array((size_t)s->cluster->size, sizeof *s->scratch, "results", &s->scratch, err));
+    progress_begin(&s->progress, "measuring", rows * o->reps);
+    if (o->plot && !(s->plot = fopen(o->plot, "w")))
+        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --plot", o->plot);
+    return GPTOSS_OK;
+}
+
+static void close_session(session *s) {
+    if (s->plot) fclose(s->plot);
+    bench_report_free(&s->report);
+    free(s->scratch);
+}
+
+static gptoss_status write_plot(session *s, gptoss_error *err) {
+    buffer picture = {0};
+    gptoss_status status = bench_report_draw(&s->report, &picture, err);
+    if (status == GPTOSS_OK && (fwrite(picture.data, 1, picture.size, s->plot) != picture.size || fflush(s->plot) != 0))
+        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", s->options->plot);
+    buffer_free(&picture);
+    return status;
+}
+
+static gptoss_status finish_report(session *s, gptoss_error *err) {
+    if (s->options->csv) bench_report_print_csv(&s->report);
+    if (s->options->json) TRY(bench_report_print_json(&s->report, err));
+    return s->plot ? write_plot(s, err) : GPTOSS_OK;
+}
+
+static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
+    session s = {.options = o, .cluster = c};
+    gptoss_status status = cluster_agree(c, open_session(&s, err), err);
+    if (status == GPTOSS_OK) status = measure_all(&s, err);
+    progress_end(&s.progress);
+    if (status == GPTOSS_OK && reports(&s)) status = finish_report(&s, err);
+    close_session(&s);
+    return status;
+}
+
+int bench_command(int argc, char **argv) {
+    gptoss_error err = {0};
+    bench_options options;
+    cluster c;
+    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
+    gptoss_status status = bench_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
+    status = cluster_agree(&c, status, &err);
+    if (status == GPTOSS_OK && options.help) {
+        if (c.rank == 0) bench_options_print_help();
+    } else if (status == GPTOSS_OK) {
+        status = run(&options, &c, &err);
+    }
+    int code = status == GPTOSS_OK ? 0 : command_fail(&err);
+    cluster_leave(&c, status);
+    return code;
+}

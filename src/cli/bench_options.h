@@ -1,0 +1,26 @@
+/* bench_options.h: what the command line of `bench` asks for. */
+#ifndef CLI_BENCH_OPTIONS_H
+#define CLI_BENCH_OPTIONS_H
+
+#include "cli/options.h"
+#include "plan/topology.h"
+
+typedef struct bench_options {
+    const char *gguf;
+    option_counts prompt, depth, streams, chunk, threads; /* each of them swept */
+    uint64_t gen, reps, layers, seed;
+    topology_bind bind;
+    const char *cpu_bind, *isa;
+    const char *plot; /* an SVG file to write, or NULL */
+    bool json, csv, help;
+} bench_options;
+
+/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
+gptoss_status bench_options_parse(int argc, char **argv, const char *environment_gguf, bench_options *out,
+                                  gptoss_error *err);
+void bench_options_print_help(void);
+
+/* The largest of a list; 0 for an empty one. */
+uint64_t bench_options_largest(const option_counts *list);
+
+#endif

@@ -1,0 +1,256 @@
+#include "engine/bench.h"
+
+#include <stdlib.h>
+
+#include "base/bandwidth.h"
+#include "base/cancel.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/sampler.h"
+
+enum { READ_ROUNDS = 5, READ_RUNS = 64 };
+static const size_t READ_BYTES = (size_t)1 << 30;
+
+struct bench {
+    engine *engine;
+    uint64_t random;
+    uint32_t *filled; /* [streams]: tokens that each sequence has held */
+    uint32_t streams; /* the engine's sequences */
+    sampler *sampler; /* on rank 0, as the next two */
+    wave_token *wave; /* [chunk] */
+    uint64_t *gathered;
+};
+
+/* ---- opening ---- */
+
+static gptoss_status open_buffers(bench *b, gptoss_error *err) {
+    const engine *e = b->engine;
+    const sampler_settings greedy = sampler_defaults();
+    TRY(mem_array(b->streams, sizeof *b->filled, "measurement", &b->filled, err));
+    if (e->cluster.rank != 0) return GPTOSS_OK;
+    TRY(mem_array(e->config.chunk, sizeof *b->wave, "measurement", &b->wave, err));
+    TRY(mem_array((size_t)e->cluster.size, sizeof(bench_times), "measurement", &b->gathered, err));
+    return sampler_open(&greedy, e->hp.n_vocab, &b->sampler, err);
+}
+
+gptoss_status bench_open(engine *e, uint64_t seed, bench **out, gptoss_error *err) {
+    bench *b = NULL;
+    gptoss_status status = mem_array(1, sizeof *b, "measurement", &b, err);
+    if (status == GPTOSS_OK) {
+        *b = (bench){.engine = e, .random = seed, .streams = stage_limits(e->stage).sequences};
+        status = open_buffers(b, err);
+    }
+    status = cluster_agree(&e->cluster, status, err);
+    if (status == GPTOSS_OK)
+        *out = b;
+    else
+        bench_close(b);
+    return status;
+}
+
+void bench_close(bench *b) {
+    if (!b) return;
+    sampler_close(b->sampler);
+    free(b->gathered);
+    free(b->wave);
+    free(b->filled);
+    free(b);
+}
+
+/* ---- the work, on rank 0 ---- */
+
+/* The splitmix64 generator (Steele, Lea, Flood 2014). */
+static uint32_t random_token(bench *b) {
+    uint64_t z = b->random += 0x9E3779B97F4A7C15;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
+    z = (z ^ z >> 27) * 0x94D049BB133111EB;
+    return (uint32_t)((z ^ z >> 31) % b->engine->hp.n_vocab);
+}
+
+static gptoss_status interrupted(gptoss_error *err) {
+    return error_set(err, GPTOSS_CANCELLED, "interrupted while measuring");
+}
+
+/* Reads positions [begin, end) of a sequence in chunks, as many under way as the pipeline holds. */
+static gptoss_status read_tokens(bench *b, uint32_t sequence, uint32_t begin, uint32_t end, gptoss_error *err) {
+    pipeline *p = b->engine->pipeline;
+    uint32_t chunk = b->engine->config.chunk, under_way = 0;
+    float *logits;
+    for (uint32_t at = begin; at < end || under_way > 0;) {
+        if (cancel_requested()) return interrupted(err);
+        if (at < end && under_way < pipeline_depth(p)) {
+            uint32_t count = end - at < chunk ? end - at : chunk;
+            for (uint32_t i = 0; i < count; i++)
+                b->wave[i] = (wave_token){random_token(b), sequence, at + i, at + i + 1 == end};
+            TRY(pipeline_submit(p, b->wave, count, err));
+            at += count;
+            under_way++;
+        } else {
+            TRY(pipeline_collect(p, &logits, err));
+            under_way--;
+        }
+    }
+    return GPTOSS_OK;
+}
+
+/* The sequences of wave `index` of `waves`. */
+static void wave_share(uint32_t streams, uint32_t waves, uint32_t index, uint32_t *begin, uint32_t *end) {
+    *begin = (uint32_t)((uint64_t)streams * index / waves);
+    *end = (uint32_t)((uint64_t)streams * (index + 1) / waves);
+}
+
+static gptoss_status submit_step(bench *b, uint32_t position, uint32_t begin, uint32_t end, gptoss_error *err) {
+    for (uint32_t s = begin; s < end; s++) b->wave[s - begin] = (wave_token){random_token(b), s, position, 1};
+    return pipeline_submit(b->engine->pipeline, b->wave, end - begin, err);
+}
+
+static gptoss_status collect_step(bench *b, uint32_t begin, uint32_t end, gptoss_error *err) {
+    float *logits;
+    uint32_t token;
+    TRY(pipeline_collect(b->engine->pipeline, &logits, err));
+    for (uint32_t s = begin; s < end; s++, logits += b->engine->hp.n_vocab)
+        TRY(sampler_next(b->sampler, logits, &token, NULL, err));
+    return GPTOSS_OK;
+}
+
+/* A wave goes off again as soon as its tokens were chosen, while the others travel. */
+static gptoss_status generate_steps(bench *b, uint32_t depth, uint32_t streams, uint32_t steps, gptoss_error *err) {
+    uint32_t waves = pipeline_depth(b->engine->pipeline), begin, end;
+    if (waves > streams) waves = streams;
+    for (uint32_t step = 0; step <= steps; step++)
+        for (uint32_t i = 0; i < waves; i++) {
+            if (cancel_requested()) return interrupted(err);
+            wave_share(streams, waves, i, &begin, &end);
+            if (step > 0) TRY(collect_step(b, begin, end, err));
+            if (step < steps) TRY(submit_step(b, depth + step, begin, end, err));
+        }
+    return GPTOSS_OK;
+}
+
+/* ---- measuring, on all ranks ---- */
+
+typedef struct job {
+    uint32_t depth, streams, tokens;
+    bool generate;
+} job;
+
+static gptoss_status do_job(bench *b, const job *j, gptoss_error *err) {
+    if (j->generate) return generate_steps(b, j->depth, j->streams, j->tokens, err);
+    return read_tokens(b, 0, j->depth, j->depth + j->tokens, err);
+}
+
+static gptoss_status do_fill(bench *b, const job *j, gptoss_error *err) {
+    for (uint32_t s = 0; s < j->streams; s++)
+        if (b->filled[s] < j->depth) TRY(read_tokens(b, s, b->filled[s], j->depth, err));
+    return GPTOSS_OK;
+}
+
+typedef gptoss_status work(bench *b, const job *j, gptoss_error *err);
+
+/* Runs the work on rank 0 while the others serve it. *seconds: how long this rank was at it. A rank that lost another
+ * returns at once: there is nobody left to agree with. Nor do ranks agree on being interrupted: the launcher is taking
+ * all of them down. */
+static gptoss_status work_together(bench *b, work *w, const job *j, double *seconds, gptoss_error *err) {
+    engine *e = b->engine;
+    double start = clock_seconds();
+    gptoss_status status = e->cluster.rank == 0 ? w(b, j, err) : pipeline_work(e->pipeline, err);
+    *seconds = clock_seconds() - start;
+    if (e->cluster.rank == 0 && status != GPTOSS_PEER) pipeline_stop(e->pipeline);
+    if (status == GPTOSS_PEER || status == GPTOSS_INTERNAL || status == GPTOSS_CANCELLED) return status;
+    if (cancel_requested()) return error_set(err, GPTOSS_CANCELLED, "%s", "");
+    return cluster_agree(&e->cluster, status, err);
+}
+
+/* The clocks of this rank; what they gain while a job runs is what it spent on it. */
+static bench_times read_clocks(const engine *e) {
+    stage_times spent = stage_spent(e->stage);
+    return (bench_times){.phases = {[BENCH_ATTENTION] = spent.attention,
+                                    [BENCH_EXPERTS] = spent.experts,
+                                    [BENCH_OUTPUT] = spent.output,
+                                    [BENCH_WAITING] = pipeline_waited(e->pipeline)}};
+}
+
+/* On rank 0, times[ranks] from every rank's own. */
+static void gather_times(bench *b, const bench_times *mine, bench_times *times) {
+    enum { COUNT = 1 + BENCH_PHASES };
+    uint64_t nanoseconds[COUNT] = {(uint64_t)(mine->seconds * 1e9)};
+    _Static_assert(sizeof(bench_times) == sizeof nanoseconds, "times are gathered as plain numbers");
+    for (int i = 0; i < BENCH_PHASES; i++) nanoseconds[1 + i] = (uint64_t)(mine->phases[i] * 1e9);
+    cluster_gather(&b->engine->cluster, nanoseconds, COUNT, b->gathered);
+    if (b->engine->cluster.rank != 0) return;
+    for (int r = 0; r < b->engine->cluster.size; r++) {
+        const uint64_t *of_rank = b->gathered + (size_t)r * COUNT;
+        times[r].seconds = 1e-9 * (double)b->gathered[0];
+        double waiting = times[r].seconds;
+        for (int i = 0; i < BENCH_PHASES; i++) {
+            times[r].phases[i] = 1e-9 * (double)of_rank[1 + i];
+            if (i != BENCH_WAITING) waiting -= times[r].phases[i];
+        }
+        /* Other ranks enter earlier and leave later than rank 0, and wait meanwhile. */
+        times[r].phases[BENCH_WAITING] = waiting > 0 ? waiting : 0;
+    }
+}
+
+static gptoss_status measure(bench *b, const job *j, bench_times *times, gptoss_error *err) {
+    bench_times before = read_clocks(b->engine), mine = {0};
+    TRY(work_together(b, do_job, j, &mine.seconds, err));
+    bench_times after = read_clocks(b->engine);
+    mine.phases[BENCH_OTHER] = mine.seconds;
+    for (int i = 0; i < BENCH_OTHER; i++) {
+        mine.phases[i] = after.phases[i] - before.phases[i];
+        mine.phases[BENCH_OTHER] -= mine.phases[i];
+    }
+    if (mine.phases[BENCH_OTHER] < 0) mine.phases[BENCH_OTHER] = 0;
+    gather_times(b, &mine, times);
+    return GPTOSS_OK;
+}
+
+gptoss_status bench_fill(bench *b, uint32_t depth, uint32_t streams, gptoss_error *err) {
+    double seconds;
+    job j = {.depth = depth, .streams = streams};
+    TRY(work_together(b, do_fill, &j, &seconds, err));
+    for (uint32_t s = 0; s < streams; s++)
+        if (b->filled[s] < depth) b->filled[s] = depth;
+    return GPTOSS_OK;
+}
+
+gptoss_status bench_prompt(bench *b, uint32_t depth, uint32_t tokens, bench_times *times, gptoss_error *err) {
+    return measure(b, &(job){.depth = depth, .streams = 1, .tokens = tokens}, times, err);
+}
+
+gptoss_status bench_generate(bench *b, uint32_t depth, uint32_t streams, uint32_t steps, bench_times *times,
+                             gptoss_error *err) {
+    job j = {.depth = depth, .streams = streams, .tokens = steps, .generate = true};
+    return measure(b, &j, times, err);
+}
+
+/* ---- memory ---- */
+
+/* The first READ_BYTES of this rank's weights; how many runs they are. */
+static size_t choose_runs(const engine *e, bandwidth_run *runs) {
+    size_t count = 0, left = READ_BYTES, bytes;
+    for (const void *data; count < READ_RUNS && left > 0 && (data = gguf_map_run(e->weights->map, count, &bytes));
+         left -= bytes) {
+        if (bytes > left) bytes = left;
+        runs[count++] = (bandwidth_run){data, bytes};
+    }
+    return count;
+}
+
+gptoss_status bench_read_memory(bench *b, double *bytes_per_second, gptoss_error *err) {
+    engine *e = b->engine;
+    bandwidth_run runs[READ_RUNS];
+    size_t count = choose_runs(e, runs);
+    double best = 0;
+    for (int round = 0; round < READ_ROUNDS; round++) {
+        if (cancel_requested()) return interrupted(err);
+        TRY(cluster_agree(&e->cluster, GPTOSS_OK, err)); /* all begin at the same time */
+        uint64_t mine = (uint64_t)bandwidth_read(e->team, runs, count);
+        cluster_gather(&e->cluster, &mine, 1, b->gathered);
+        double sum = 0;
+        for (int r = 0; e->cluster.rank == 0 && r < e->cluster.size; r++) sum += (double)b->gathered[r];
+        if (sum > best) best = sum;
+    }
+    *bytes_per_second = best;
+    return GPTOSS_OK;
+}
