@@ -57,22 +57,12 @@ static void group_by_expert(stage *s) {
     r->expert_begin[0] = 0;
 }
 
-/* The slots of an expert as the operand of its products; *packed is where *out points. */
-static void slots_operand(const stage *s, uint32_t slot, uint32_t slots, const activations *a, packed_tokens *packed,
-                          operand *out) {
-    *packed = stage_packed(s, slot, slots, a->cols);
-    *out = (operand){.tokens = slots,
-                     .stride = a->cols,
-                     .rounded = a->rows ? a : NULL,
-                     .packed = packed->tokens && a->rows ? packed : NULL};
-}
-
 /* Packs a worker's share of all slots, expert by expert; slot i is row index ? index[i] : i of a. */
 static void pack_slots(stage *s, const activations *a, const uint32_t *index, uint64_t begin, uint64_t end) {
     const routing *r = &s->routing;
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t first = r->expert_begin[e], last = r->expert_begin[e + 1];
-        packed_tokens packed = stage_packed(s, first, last - first, a->cols);
+        packed_tokens packed = stage_packed(s, a, first, last - first);
         uint64_t from = begin > first ? begin : first, to = end < last ? end : last;
         if (!packed.tokens || from >= to) continue;
         if (index)
@@ -100,10 +90,8 @@ static void gate_up_step(void *context, int worker, int workers) {
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
-        operand x;
         packed_tokens packed;
-        slots_operand(s, slot, slots, &s->rounded_normed, &packed, &x);
-        x.x = s->normed;
+        operand x = stage_operand(s, &s->rounded_normed, s->normed, slot, slots, &packed);
         x.index = r->slot_token + slot;
         const expert_bank *banks[] = {&s->layer->gate, &s->layer->up};
         float *results[] = {r->gate + slot * ff, r->up + slot * ff};
@@ -136,10 +124,8 @@ static void down_step(void *context, int worker, int workers) {
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
-        operand x;
         packed_tokens packed;
-        slots_operand(s, slot, slots, &r->hidden, &packed, &x);
-        x.x = r->gate;
+        operand x = stage_operand(s, &r->hidden, r->gate, slot, slots, &packed);
         x.first = slot;
         matrix w = expert_matrix(&s->layer->down, e);
         const target y = {.y = s->x,

@@ -27,8 +27,8 @@ void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end) {
     for (uint64_t t = begin; t < end; t++) activations_round(a, t, x + t * a->cols);
 }
 
-packed_tokens stage_packed(const stage *s, size_t first, size_t tokens, size_t cols) {
-    size_t group = s->packed.pairs ? integer_kernels_used()->group : 0;
+packed_tokens stage_packed(const stage *s, const activations *a, size_t first, size_t tokens) {
+    size_t cols = a->cols, group = a->rows ? integer_kernels_used()->group : 0;
     if (tokens < 2 || group == 0) return (packed_tokens){0};
     return (packed_tokens){.tokens = tokens,
                            .cols = cols,
@@ -37,29 +37,29 @@ packed_tokens stage_packed(const stage *s, size_t first, size_t tokens, size_t c
                            .scales = s->packed.scales + first * (cols / ACTIVATION_BLOCK)};
 }
 
+operand stage_operand(const stage *s, const activations *a, const float *x, size_t first, size_t tokens,
+                      packed_tokens *packed) {
+    *packed = stage_packed(s, a, first, tokens);
+    return (operand){.tokens = tokens,
+                     .x = x,
+                     .stride = a->cols,
+                     .rounded = a->rows ? a : NULL,
+                     .packed = packed->tokens ? packed : NULL};
+}
+
 /* A worker's tokens: whole groups where they are packed, so that no two workers write to one group. */
-static void token_share(const stage *s, size_t cols, int worker, int workers, uint64_t *begin, uint64_t *end) {
-    packed_tokens packed = stage_packed(s, 0, s->count, cols);
+static void token_share(const stage *s, const activations *a, int worker, int workers, uint64_t *begin, uint64_t *end) {
+    packed_tokens packed = stage_packed(s, a, 0, s->count);
     team_share(s->count, packed.tokens ? packed.group : 1, worker, workers, begin, end);
 }
 
 /* Rounds a worker's share of x[count][a->cols] and packs it for the products that follow. */
 static void round_tokens(stage *s, activations *a, const float *x, int worker, int workers) {
-    packed_tokens packed = stage_packed(s, 0, s->count, a->cols);
+    packed_tokens packed = stage_packed(s, a, 0, s->count);
     uint64_t begin, end;
-    token_share(s, a->cols, worker, workers, &begin, &end);
+    token_share(s, a, worker, workers, &begin, &end);
     stage_round(a, x, begin, end);
-    if (packed.tokens && a->rows) packed_write(&packed, a, NULL, 0, begin, end);
-}
-
-/* All tokens of x[count][a->cols]; *packed is where *out points. */
-static void operand_of(const stage *s, const activations *a, const float *x, packed_tokens *packed, operand *out) {
-    *packed = stage_packed(s, 0, s->count, a->cols);
-    *out = (operand){.tokens = s->count,
-                     .x = x,
-                     .stride = a->cols,
-                     .rounded = a->rows ? a : NULL,
-                     .packed = packed->tokens ? packed : NULL};
+    if (packed.tokens) packed_write(&packed, a, NULL, 0, begin, end);
 }
 
 /* ---- attention ---- */
@@ -68,18 +68,17 @@ static void norm_step(void *context, int worker, int workers) {
     stage *s = context;
     uint64_t begin, end;
     size_t width = s->hp.d_model;
-    token_share(s, width, worker, workers, &begin, &end);
+    token_share(s, &s->rounded_normed, worker, workers, &begin, &end);
     for (uint64_t t = begin; t < end; t++)
         rms_norm(s->x + t * width, s->layer->attn_norm, width, s->hp.norm_eps, s->normed + t * width);
     round_tokens(s, &s->rounded_normed, s->normed, worker, workers);
 }
 
 static void project(stage *s, const matrix *w, const float *bias, float *y, int worker, int workers) {
-    operand x;
     packed_tokens packed;
     uint64_t begin, end;
     team_share(w->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
-    operand_of(s, &s->rounded_normed, s->normed, &packed, &x);
+    operand x = stage_operand(s, &s->rounded_normed, s->normed, 0, s->count, &packed);
     matmul(w, (uint32_t)begin, (uint32_t)end, &x, &(target){.y = y, .stride = w->rows, .bias = bias},
            stage_scratch(s, worker));
 }
@@ -100,11 +99,10 @@ static void round_attended_step(void *context, int worker, int workers) {
 static void output_projection_step(void *context, int worker, int workers) {
     stage *s = context;
     const matrix *o = &s->layer->o;
-    operand x;
     packed_tokens packed;
     uint64_t begin, end;
     team_share(o->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
-    operand_of(s, &s->rounded_attended, s->attended, &packed, &x);
+    operand x = stage_operand(s, &s->rounded_attended, s->attended, 0, s->count, &packed);
     matmul(o, (uint32_t)begin, (uint32_t)end, &x,
            &(target){.y = s->x, .stride = s->hp.d_model, .bias = s->layer->o_bias, .add = true},
            stage_scratch(s, worker));
@@ -160,11 +158,10 @@ static void logits_step(void *context, int worker, int workers) {
     logits_work *work = context;
     stage *s = work->s;
     const matrix *output = &s->weights->output;
-    operand x;
     packed_tokens packed;
     uint64_t begin, end;
     team_share(output->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
-    operand_of(s, &s->rounded_normed, s->normed, &packed, &x);
+    operand x = stage_operand(s, &s->rounded_normed, s->normed, 0, s->count, &packed);
     matmul(output, (uint32_t)begin, (uint32_t)end, &x, &(target){.y = work->logits, .stride = output->rows},
            stage_scratch(s, worker));
 }

@@ -70,9 +70,14 @@ struct stage {
 /* Rounds rows [begin, end) of x[][a->cols] into a, if a has rows. */
 void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end);
 
-/* The place in s->packed of `tokens` rows of `cols` columns, `first` rows from its beginning; no tokens in it when
- * packing them is not worth it. */
-packed_tokens stage_packed(const stage *s, size_t first, size_t tokens, size_t cols);
+/* The place in s->packed of `tokens` rows of a's width, `first` rows from its beginning; no tokens in it when packing
+ * them is not worth it, or a has no rows. */
+packed_tokens stage_packed(const stage *s, const activations *a, size_t first, size_t tokens);
+
+/* `tokens` rows as an operand: row 0 on of x[][a->cols], rounded to a; packed, if at all, `first` rows from the
+ * beginning of s->packed. *packed is where the operand points. */
+operand stage_operand(const stage *s, const activations *a, const float *x, size_t first, size_t tokens,
+                      packed_tokens *packed);
 
 /* A worker's own scratch for matmul. */
 float *stage_scratch(const stage *s, int worker);
