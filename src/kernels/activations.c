@@ -10,10 +10,15 @@ enum { LINE = 64 };
 
 static size_t lines(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 
+static size_t digits(size_t cols) {
+    const size_t group = ACTIVATION_TOGETHER * ACTIVATION_BLOCK;
+    return (cols + group - 1) / group * group;
+}
+
 gptoss_status activations_open(size_t count, size_t cols, activations *out, gptoss_error *err) {
     activations a = {.cols = cols, .count = count};
     size_t blocks = cols / ACTIVATION_BLOCK;
-    a.row_bytes = lines(cols * sizeof(int16_t)) + 2 * lines(cols) + 2 * lines(blocks * sizeof(float));
+    a.row_bytes = lines(cols * sizeof(int16_t)) + 2 * digits(cols) + 2 * lines(blocks * sizeof(float));
     TRY(mem_array_aligned(count, a.row_bytes, "activations", &a.rows, err));
     *out = a;
     return GPTOSS_OK;
@@ -31,9 +36,9 @@ activation_row activations_row(const activations *a, size_t i) {
     row.q = (int16_t *)(void *)at;
     at += lines(a->cols * sizeof(int16_t));
     row.high = (int8_t *)at;
-    at += lines(a->cols);
+    at += digits(a->cols);
     row.low = (int8_t *)at;
-    at += lines(a->cols);
+    at += digits(a->cols);
     row.scales = (float *)(void *)at;
     at += lines(blocks * sizeof(float));
     row.biases = (int32_t *)(void *)at;

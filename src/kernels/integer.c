@@ -16,6 +16,7 @@ const integer_kernels *integer_kernels_of(int which_isa) {
     case ISA_PORTABLE: return &integer_portable;
 #if defined(__x86_64__)
     case ISA_AVX2: return &integer_avx2;
+    case ISA_AVX512: return &integer_avx512;
 #endif
     default: return NULL;
     }

@@ -19,26 +19,26 @@ typedef enum integer_format { INTEGER_MXFP4, INTEGER_Q8_0, INTEGER_FORMATS } int
 /* Whether a type has integer kernels. */
 bool integer_format_of(gguf_type type, integer_format *out);
 
-enum { PANEL_ROWS = 8, TILE_ROWS = 16, MOST_GROUP = 16 };
+enum { PANEL_ROWS = 16, MOST_GROUP = 16 };
 
-/* y[r] = row r of `rows` times x, for PANEL_ROWS rows that lie row_bytes apart; cols is a multiple of 32. The rows that
- * follow are prefetched. y overlaps nothing. */
+/* y[r] = row r of `rows` times x, for PANEL_ROWS rows that lie row_bytes apart; cols is a multiple of 32. y overlaps
+ * nothing. */
 typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y);
 
-/* Blocks [begin, end) of PANEL_ROWS rows as int16 and float32, for half a tile:
- * weights[block][pair][TILE_ROWS][2], scales[block][TILE_ROWS]; blocks count from 0 at `begin`; the caller points both
- * at the half's first row. `ahead` is where later calls will read: as many bytes from there are prefetched as are read
- * here. */
+/* Blocks [begin, end) of PANEL_ROWS rows as int16 and float32: weights[block][pair][PANEL_ROWS][2],
+ * scales[block][PANEL_ROWS]; blocks count from 0 at `begin`, pairs are those of columns. Both are on a cache line.
+ * `ahead` is where later calls will read: as many bytes from there are prefetched as are read here. */
 typedef void integer_unpack(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
                             float *scales, const uint8_t *ahead);
 
-/* y[t][TILE_ROWS] += tile * tokens, for the blocks of one chunk and `tokens` <= group tokens of one group; arguments
- * as described at integer_unpack and packed_tokens. weights and scales are 32-byte aligned. */
+/* y[t][PANEL_ROWS] += panel * tokens, for the blocks of one chunk and `tokens` <= group tokens of one group; arguments
+ * as described at integer_unpack and packed_tokens. */
 typedef void integer_multiply(const int16_t *weights, const float *scales, const int32_t *pairs,
                               const float *token_scales, size_t blocks, size_t tokens, float *y);
 
 typedef struct integer_kernels {
     void (*round)(const float *x, size_t cols, activation_row out);
+    size_t together; /* see integer_split */
     integer_panel *panel[INTEGER_FORMATS];
     /* Products with many tokens; NULL and 0 where there is nothing better than a panel at a time. */
     integer_unpack *unpack[INTEGER_FORMATS];
@@ -54,13 +54,19 @@ const integer_kernels *integer_kernels_of(int which_isa);
 
 extern const integer_kernels integer_portable;
 #if defined(__x86_64__)
-extern const integer_kernels integer_avx2;
+extern const integer_kernels integer_avx2, integer_avx512;
 #endif
 
 /* One row times x in plain C: the naive twin, and what rows beyond the last whole panel go through. */
 float integer_dot(integer_format format, const uint8_t *row, size_t cols, activation_row x);
 
-/* Fills in high, low and biases of a row from its q. */
-void integer_split(size_t cols, activation_row row);
+/* Fills in high, low and biases of a row from its q. `together`, a divisor of ACTIVATION_TOGETHER, blocks A, B, ...
+ * have their digits side by side, since formats of 4 bits keep weights j and j + 16 of a block in one byte: A[0..16)
+ * B[0..16)
+ * ... A[16..32) B[16..32) ...; an incomplete last group has zeros for the blocks that it lacks. */
+void integer_split(size_t cols, size_t together, activation_row row);
+
+/* Where the digits of column c then are. */
+size_t integer_digit(size_t together, size_t c);
 
 #endif

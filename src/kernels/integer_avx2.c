@@ -1,16 +1,13 @@
-/* AVX2. A panel's eight rows are the eight lanes of every float vector. */
+/* AVX2. */
 #include "kernels/integer.h"
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
 #include <math.h>
-#include <stdbool.h>
-#include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "kernels/integer_x86.h"
 
-enum { FP4_BYTES = 17, Q8_BYTES = 34, LINE = 64, GROUP = 6 };
+enum { GROUP = 6, TOGETHER = 2, HALF_PANEL = 8 };
 enum { TOKENS_AHEAD = 256 }; /* pairs to prefetch ahead: a few hundred cycles of work */
 
 INLINE __m256i load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
@@ -19,15 +16,6 @@ INLINE __m256i load(const void *at) { return _mm256_loadu_si256((const __m256i *
 INLINE __m256i load_halves(const uint8_t *low, const uint8_t *high) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
                                    _mm_loadu_si128((const __m128i *)high), 1);
-}
-
-INLINE void prefetch(const uint8_t *at, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE) _mm_prefetch((const char *)at + i, _MM_HINT_T0);
-}
-
-/* Into the second cache: the first is full of the tile and the tokens under way. */
-INLINE void prefetch_far(const uint8_t *at, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE) _mm_prefetch((const char *)at + i, _MM_HINT_T1);
 }
 
 /* The sums of the four lanes of each half of a, b, c, d: [a b c d of the lower half | of the upper half]. */
@@ -49,6 +37,53 @@ INLINE void transpose(const uint8_t *rows, size_t row_bytes, __m256i out[4]) {
     out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
 }
 
+/* ---- the second pass of a panel ---- */
+
+/* rows[r] lane i becomes rows[i] lane r. */
+INLINE void transpose_8x8(__m256i rows[8]) {
+    __m256i pair[8], four[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            four[i + 2 * j] = _mm256_unpacklo_epi64(pair[i + j], pair[i + j + 2]);
+            four[i + 2 * j + 1] = _mm256_unpackhi_epi64(pair[i + j], pair[i + j + 2]);
+        }
+    for (int i = 0; i < 4; i++) {
+        rows[i] = _mm256_permute2x128_si256(four[i], four[i + 4], 0x20);
+        rows[i + 4] = _mm256_permute2x128_si256(four[i], four[i + 4], 0x31);
+    }
+}
+
+INLINE __m256 add_block(integer_format format, __m256i sums, const panel_blocks *p, size_t block, size_t r,
+                        __m256i bias, __m256 token_scale, __m256 y) {
+    bool fp4 = format == INTEGER_MXFP4;
+    __m256 scales = fp4 ? fp4_scales(p->scales.exponents[block] + r) : q8_scales(p->scales.halves[block] + r);
+    if (fp4) sums = _mm256_sub_epi32(sums, bias);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales, token_scale), y);
+}
+
+INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t first,
+                      float y[PANEL_ROWS]) {
+    __m256 upper = _mm256_loadu_ps(y), lower = _mm256_loadu_ps(y + 8);
+    for (size_t b = 0; b < blocks; b += 8) {
+        __m256i sums[PANEL_ROWS];
+        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[r][b]);
+        transpose_8x8(sums);
+        transpose_8x8(sums + 8);
+        for (size_t i = 0; i < 8 && b + i < blocks; i++) {
+            __m256i bias = _mm256_set1_epi32(x.biases[first + b + i]);
+            __m256 scale = _mm256_set1_ps(x.scales[first + b + i]);
+            upper = add_block(format, sums[i], p, b + i, 0, bias, scale, upper);
+            lower = add_block(format, sums[8 + i], p, b + i, 8, bias, scale, lower);
+        }
+    }
+    _mm256_storeu_ps(y, upper);
+    _mm256_storeu_ps(y + 8, lower);
+}
+
 /* ---- MXFP4 ---- */
 
 /* Twice the 4-bit floats plus FP4_BIAS: unsigned, as the first operand of maddubs must be. */
@@ -67,12 +102,6 @@ INLINE __m256i fp4_signed(__m256i nibbles) {
 INLINE __m256i low_nibbles(__m256i bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
 INLINE __m256i high_nibbles(__m256i bytes) { return low_nibbles(_mm256_srli_epi16(bytes, 4)); }
 
-/* Scale bytes of eight rows as powers of two. */
-INLINE __m256 fp4_scales(const uint8_t *exponents) {
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)exponents);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23));
-}
-
 /* The biased products of two blocks of a row, in four parts each: [block A | block B]. Sums of four products of 24 and
  * 128 fit 16 bits. */
 INLINE __m256i fp4_products(__m256i nibbles, const int8_t *high, const int8_t *low) {
@@ -87,53 +116,34 @@ INLINE __m256i fp4_one_block(const uint8_t *row) {
     return _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)(row + 1)));
 }
 
-INLINE __m256i fp4_four_rows(const uint8_t *rows, size_t row_bytes, const int8_t *high, const int8_t *low, bool two) {
-    __m256i sum[4];
-    for (size_t r = 0; r < 4; r++, rows += row_bytes)
-        sum[r] = fp4_products(two ? fp4_two_blocks(rows) : fp4_one_block(rows), high, low);
-    return sum_halves(sum[0], sum[1], sum[2], sum[3]);
+/* Sums of up to eight blocks; left to itself the compiler makes one loop of both kinds, and it is slower. */
+INLINE __m256i fp4_eight(const uint8_t *row, size_t blocks, const int8_t *high, const int8_t *low) {
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* the two blocks of a pair lie in halves */
+    __m256i pair[4];
+    for (size_t i = 0; i < 4; i++, row += 2 * FP4_BYTES, high += 64, low += 64)
+        pair[i] = 2 * i + 1 < blocks ? fp4_products(fp4_two_blocks(row), high, low)
+                  : 2 * i < blocks   ? fp4_products(fp4_one_block(row), high, low)
+                                     : _mm256_setzero_si256();
+    return _mm256_permutevar8x32_epi32(sum_halves(pair[0], pair[1], pair[2], pair[3]), in_order);
 }
 
-INLINE __m256 fp4_add(__m256 y, __m256i products, __m256 scales, activation_row x, size_t block) {
-    products = _mm256_sub_epi32(products, _mm256_set1_epi32(x.biases[block]));
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(scales, _mm256_set1_ps(x.scales[block])), y);
-}
-
-/* Scale bytes are collected this many blocks before they are used, so that the narrow stores have reached the cache
- * when the wide load comes. */
-enum { FP4_AHEAD = 4, FP4_RING = 8 };
-
-INLINE void fp4_collect(const uint8_t *rows, size_t row_bytes, size_t block, uint8_t ring[FP4_RING][PANEL_ROWS]) {
-    for (size_t r = 0; r < PANEL_ROWS; r++) ring[block % FP4_RING][r] = rows[r * row_bytes + block * FP4_BYTES];
+INLINE void fp4_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
+    const int8_t *high = x.high + column, *low = x.low + column;
+    for (size_t b = 0; b < blocks; b += 8, row += 8 * FP4_BYTES, high += 8 * 32, low += 8 * 32) {
+        prefetch_far(row + WEIGHTS_AHEAD, 8 * FP4_BYTES);
+        __m256i *sums = (__m256i *)&p->sums[r][b];
+        if (b + 8 <= blocks) {
+            _mm256_storeu_si256(sums, fp4_eight(row, 8, high, low));
+            fp4_collect_scales(row, 8, p->scales.exponents + b, r);
+        } else {
+            _mm256_storeu_si256(sums, fp4_eight(row, blocks - b, high, low));
+            fp4_collect_scales(row, blocks - b, p->scales.exponents + b, r);
+        }
+    }
 }
 
 static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    uint8_t ring[FP4_RING][PANEL_ROWS];
-    size_t blocks = cols / 32;
-    const uint8_t *next = rows + PANEL_ROWS * row_bytes;
-    for (size_t b = 0; b < FP4_AHEAD && b < blocks; b++) fp4_collect(rows, row_bytes, b, ring);
-    __m256 sum = _mm256_setzero_ps();
-    size_t b = 0;
-    for (; b + 1 < blocks; b += 2) {
-        const int8_t *high = x.high + b * 32, *low = x.low + b * 32;
-        const uint8_t *at = rows + b * FP4_BYTES;
-        prefetch(next + b * FP4_BYTES * PANEL_ROWS, 2 * FP4_BYTES * PANEL_ROWS);
-        if (b + FP4_AHEAD < blocks) fp4_collect(rows, row_bytes, b + FP4_AHEAD, ring);
-        if (b + FP4_AHEAD + 1 < blocks) fp4_collect(rows, row_bytes, b + FP4_AHEAD + 1, ring);
-        __m256i first = fp4_four_rows(at, row_bytes, high, low, true);
-        __m256i second = fp4_four_rows(at + 4 * row_bytes, row_bytes, high, low, true);
-        sum = fp4_add(sum, _mm256_permute2x128_si256(first, second, 0x20), fp4_scales(ring[b % FP4_RING]), x, b);
-        sum = fp4_add(sum, _mm256_permute2x128_si256(first, second, 0x31), fp4_scales(ring[(b + 1) % FP4_RING]), x,
-                      b + 1);
-    }
-    if (b < blocks) {
-        const int8_t *high = x.high + b * 32, *low = x.low + b * 32;
-        const uint8_t *at = rows + b * FP4_BYTES;
-        __m256i first = fp4_four_rows(at, row_bytes, high, low, false);
-        __m256i second = fp4_four_rows(at + 4 * row_bytes, row_bytes, high, low, false);
-        sum = fp4_add(sum, _mm256_permute2x128_si256(first, second, 0x20), fp4_scales(ring[b % FP4_RING]), x, b);
-    }
-    _mm256_storeu_ps(y, _mm256_mul_ps(sum, _mm256_set1_ps(0.5f)));
+    panel_run(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, y);
 }
 
 /* Bytes 0 2 1 3 of every word: their even ones are then columns 0 and 1, their odd ones columns 2 and 3. */
@@ -143,11 +153,11 @@ INLINE __m256i swap_middle(__m256i words) {
     return _mm256_shuffle_epi8(words, order);
 }
 
-/* Stores four columns, whose middle ones are swapped, as two pairs of int16. */
+/* Stores four columns of eight rows, whose middle ones are swapped, as two pairs of int16. */
 INLINE void store_pairs(int16_t *weights, size_t pair, __m256i bytes) {
     __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8), odd = _mm256_srai_epi16(bytes, 8);
-    _mm256_store_si256((__m256i *)(weights + pair * 2 * TILE_ROWS), even);
-    _mm256_store_si256((__m256i *)(weights + (pair + 1) * 2 * TILE_ROWS), odd);
+    _mm256_store_si256((__m256i *)(weights + pair * 2 * PANEL_ROWS), even);
+    _mm256_store_si256((__m256i *)(weights + (pair + 1) * 2 * PANEL_ROWS), odd);
 }
 
 static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
@@ -155,17 +165,19 @@ static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, si
     uint8_t exponents[PACK_BLOCKS][PANEL_ROWS];
     for (size_t r = 0; r < PANEL_ROWS; r++)
         for (size_t b = begin; b < end; b++) exponents[b - begin][r] = rows[r * row_bytes + b * FP4_BYTES];
-    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * TILE_ROWS, scales += TILE_ROWS) {
+    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
         prefetch_far(ahead, FP4_BYTES * PANEL_ROWS);
         ahead += FP4_BYTES * PANEL_ROWS;
-        __m256i words[4];
-        transpose(rows + b * FP4_BYTES + 1, row_bytes, words);
-        for (size_t i = 0; i < 4; i++) {
-            __m256i nibbles = swap_middle(words[i]);
-            store_pairs(weights, 2 * i, fp4_signed(low_nibbles(nibbles)));
-            store_pairs(weights, 8 + 2 * i, fp4_signed(high_nibbles(nibbles)));
+        for (size_t r = 0; r < PANEL_ROWS; r += HALF_PANEL) {
+            __m256i words[4];
+            transpose(rows + r * row_bytes + b * FP4_BYTES + 1, row_bytes, words);
+            for (size_t i = 0; i < 4; i++) {
+                __m256i nibbles = swap_middle(words[i]);
+                store_pairs(weights + 2 * r, 2 * i, fp4_signed(low_nibbles(nibbles)));
+                store_pairs(weights + 2 * r, 8 + 2 * i, fp4_signed(high_nibbles(nibbles)));
+            }
+            _mm256_store_ps(scales + r, _mm256_mul_ps(fp4_scales(exponents[b - begin] + r), _mm256_set1_ps(0.5f)));
         }
-        _mm256_storeu_ps(scales, _mm256_mul_ps(fp4_scales(exponents[b - begin]), _mm256_set1_ps(0.5f)));
     }
 }
 
@@ -177,38 +189,33 @@ INLINE __m256i q8_products(const uint8_t *row, const int16_t *q) {
     return _mm256_add_epi32(_mm256_madd_epi16(w0, load(q)), _mm256_madd_epi16(w1, load(q + 16)));
 }
 
-INLINE __m256i q8_four_rows(const uint8_t *rows, size_t row_bytes, const int16_t *q) {
-    return sum_halves(q8_products(rows, q), q8_products(rows + row_bytes, q), q8_products(rows + 2 * row_bytes, q),
-                      q8_products(rows + 3 * row_bytes, q));
+INLINE __m256i q8_eight(const uint8_t *row, size_t blocks, const int16_t *q) {
+    __m256i product[8];
+    for (size_t i = 0; i < 8; i++)
+        product[i] = i < blocks ? q8_products(row + i * Q8_BYTES + 2, q + i * 32) : _mm256_setzero_si256();
+    __m256i first = sum_halves(product[0], product[1], product[2], product[3]);
+    __m256i second = sum_halves(product[4], product[5], product[6], product[7]);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20),
+                            _mm256_permute2x128_si256(first, second, 0x31));
 }
 
-enum { Q8_AHEAD = 2, Q8_RING = 4 };
-
-INLINE void q8_collect(const uint8_t *rows, size_t row_bytes, size_t block, uint16_t ring[Q8_RING][PANEL_ROWS]) {
-    for (size_t r = 0; r < PANEL_ROWS; r++)
-        memcpy(&ring[block % Q8_RING][r], rows + r * row_bytes + block * Q8_BYTES, sizeof(uint16_t));
+INLINE void q8_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
+    const int16_t *q = x.q + column;
+    for (size_t b = 0; b < blocks; b += 8, row += 8 * Q8_BYTES, q += 8 * 32) {
+        prefetch_far(row + WEIGHTS_AHEAD, 8 * Q8_BYTES);
+        __m256i *sums = (__m256i *)&p->sums[r][b];
+        if (b + 8 <= blocks) {
+            _mm256_storeu_si256(sums, q8_eight(row, 8, q));
+            q8_collect_scales(row, 8, p->scales.halves + b, r);
+        } else {
+            _mm256_storeu_si256(sums, q8_eight(row, blocks - b, q));
+            q8_collect_scales(row, blocks - b, p->scales.halves + b, r);
+        }
+    }
 }
-
-INLINE __m256 q8_scales(const uint16_t *halves) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves)); }
 
 static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    uint16_t ring[Q8_RING][PANEL_ROWS];
-    size_t blocks = cols / 32;
-    const uint8_t *next = rows + PANEL_ROWS * row_bytes;
-    for (size_t b = 0; b < Q8_AHEAD && b < blocks; b++) q8_collect(rows, row_bytes, b, ring);
-    __m256 sum = _mm256_setzero_ps();
-    for (size_t b = 0; b < blocks; b++) {
-        const int16_t *q = x.q + b * 32;
-        const uint8_t *at = rows + b * Q8_BYTES + 2;
-        prefetch(next + b * Q8_BYTES * PANEL_ROWS, Q8_BYTES * PANEL_ROWS);
-        if (b + Q8_AHEAD < blocks) q8_collect(rows, row_bytes, b + Q8_AHEAD, ring);
-        __m256i first = q8_four_rows(at, row_bytes, q), second = q8_four_rows(at + 4 * row_bytes, row_bytes, q);
-        __m256i products = _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20),
-                                            _mm256_permute2x128_si256(first, second, 0x31));
-        __m256 scales = _mm256_mul_ps(q8_scales(ring[b % Q8_RING]), _mm256_set1_ps(x.scales[b]));
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scales, sum);
-    }
-    _mm256_storeu_ps(y, sum);
+    panel_run(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, y);
 }
 
 static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
@@ -217,15 +224,17 @@ static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, siz
     for (size_t r = 0; r < PANEL_ROWS; r++)
         for (size_t b = begin; b < end; b++)
             memcpy(&halves[b - begin][r], rows + r * row_bytes + b * Q8_BYTES, sizeof(uint16_t));
-    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * TILE_ROWS, scales += TILE_ROWS) {
+    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
         prefetch_far(ahead, Q8_BYTES * PANEL_ROWS);
         ahead += Q8_BYTES * PANEL_ROWS;
-        for (size_t half = 0; half < 2; half++) {
-            __m256i words[4];
-            transpose(rows + b * Q8_BYTES + 2 + 16 * half, row_bytes, words);
-            for (size_t i = 0; i < 4; i++) store_pairs(weights, 8 * half + 2 * i, swap_middle(words[i]));
+        for (size_t r = 0; r < PANEL_ROWS; r += HALF_PANEL) {
+            for (size_t half = 0; half < 2; half++) {
+                __m256i words[4];
+                transpose(rows + r * row_bytes + b * Q8_BYTES + 2 + 16 * half, row_bytes, words);
+                for (size_t i = 0; i < 4; i++) store_pairs(weights + 2 * r, 8 * half + 2 * i, swap_middle(words[i]));
+            }
+            _mm256_store_ps(scales + r, q8_scales(halves[b - begin] + r));
         }
-        _mm256_storeu_ps(scales, q8_scales(halves[b - begin]));
     }
 }
 
@@ -242,10 +251,10 @@ INLINE void multiply_group(const int16_t *weights, const float *scales, const in
     for (size_t b = 0; b < blocks; b++) {
         __m256i sum[GROUP][2];
         for (size_t t = 0; t < tokens; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
-        for (size_t p = 0; p < PAIRS; p++, weights += 2 * TILE_ROWS, pairs += tokens) {
+        for (size_t p = 0; p < PAIRS; p++, weights += 2 * PANEL_ROWS, pairs += tokens) {
             _mm_prefetch((const char *)(pairs + TOKENS_AHEAD), _MM_HINT_T0);
             __m256i w0 = _mm256_load_si256((const __m256i *)weights);
-            __m256i w1 = _mm256_load_si256((const __m256i *)(weights + TILE_ROWS));
+            __m256i w1 = _mm256_load_si256((const __m256i *)(weights + PANEL_ROWS));
             for (size_t t = 0; t < tokens; t++) {
                 __m256i x = _mm256_set1_epi32(pairs[t]);
                 add_to(&sum[t][0], _mm256_madd_epi16(w0, x));
@@ -253,9 +262,9 @@ INLINE void multiply_group(const int16_t *weights, const float *scales, const in
             }
         }
         for (size_t half = 0; half < 2; half++) {
-            __m256 row_scales = _mm256_loadu_ps(scales + b * TILE_ROWS + half * 8);
+            __m256 row_scales = _mm256_loadu_ps(scales + b * PANEL_ROWS + half * 8);
             for (size_t t = 0; t < tokens; t++) {
-                float *at = y + t * TILE_ROWS + half * 8;
+                float *at = y + t * PANEL_ROWS + half * 8;
                 __m256 scale = _mm256_mul_ps(row_scales, _mm256_set1_ps(token_scales[b * tokens + t]));
                 _mm256_storeu_ps(at, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[t][half]), scale, _mm256_loadu_ps(at)));
             }
@@ -298,10 +307,11 @@ static void round_row(const float *x, size_t cols, activation_row out) {
             _mm256_storeu_si256((__m256i *)(out.q + b * 32 + 16 * i), both);
         }
     }
-    integer_split(cols, out);
+    integer_split(cols, TOGETHER, out);
 }
 
 const integer_kernels integer_avx2 = {.round = round_row,
+                                      .together = TOGETHER,
                                       .panel = {panel_mxfp4, panel_q8_0},
                                       .unpack = {unpack_mxfp4, unpack_q8_0},
                                       .multiply = multiply,

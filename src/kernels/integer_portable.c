@@ -44,21 +44,29 @@ float integer_dot(integer_format format, const uint8_t *row, size_t cols, activa
     return format == INTEGER_MXFP4 ? dot_mxfp4(row, cols, x) : dot_q8_0(row, cols, x);
 }
 
-void integer_split(size_t cols, activation_row row) {
-    size_t blocks = cols / ACTIVATION_BLOCK;
-    if (blocks % 2) {
-        memset(row.high + cols - 32, 0, 64);
-        memset(row.low + cols - 32, 0, 64);
+size_t integer_digit(size_t together, size_t c) {
+    size_t block = c / 32, group = block / together, in_group = block % together;
+    return (group * together * 2 + c % 32 / 16 * together + in_group) * 16 + c % 16;
+}
+
+void integer_split(size_t cols, size_t together, activation_row row) {
+    size_t blocks = cols / ACTIVATION_BLOCK, whole = (blocks + together - 1) / together * together;
+    if (whole > blocks) {
+        size_t group = (whole - together) * ACTIVATION_BLOCK, bytes = together * ACTIVATION_BLOCK;
+        memset(row.high + group, 0, bytes);
+        memset(row.low + group, 0, bytes);
     }
     for (size_t b = 0; b < blocks; b++) {
         int32_t sum = 0;
-        for (size_t i = 0; i < 32; i++) {
-            int32_t q = row.q[b * 32 + i];
-            int32_t high = (q + 128) >> 8;
-            size_t at = b / 2 * 64 + i / 16 * 32 + b % 2 * 16 + i % 16;
-            row.high[at] = (int8_t)high;
-            row.low[at] = (int8_t)(q - 256 * high);
-            sum += q;
+        for (size_t c = b * 32; c < (b + 1) * 32; c += 16) {
+            const int16_t *q = row.q + c;
+            int8_t *high = row.high + integer_digit(together, c);
+            int8_t *low = row.low + (high - row.high);
+            for (size_t i = 0; i < 16; i++) {
+                high[i] = (int8_t)((q[i] + 128) >> 8);
+                low[i] = (int8_t)(q[i] - 256 * high[i]);
+                sum += q[i];
+            }
         }
         row.biases[b] = FP4_BIAS * sum;
     }
@@ -82,7 +90,7 @@ static void round_block(const float *x, int16_t *q, float *scale) {
 
 static void round_row(const float *x, size_t cols, activation_row out) {
     for (size_t b = 0; b < cols / 32; b++) round_block(x + b * 32, out.q + b * 32, &out.scales[b]);
-    integer_split(cols, out);
+    integer_split(cols, 1, out);
 }
 
 static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
@@ -93,4 +101,4 @@ static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activ
     for (size_t r = 0; r < PANEL_ROWS; r++) y[r] = dot_q8_0(rows + r * row_bytes, cols, x);
 }
 
-const integer_kernels integer_portable = {.round = round_row, .panel = {panel_mxfp4, panel_q8_0}};
+const integer_kernels integer_portable = {.round = round_row, .together = 1, .panel = {panel_mxfp4, panel_q8_0}};

@@ -27,9 +27,10 @@ static bool has_avx2(void) {
 }
 
 static bool has_avx512(void) {
-#if defined(__x86_64__) && defined(GPTOSS_AVX512)
+#if defined(__x86_64__)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
 #else
     return false;
 #endif

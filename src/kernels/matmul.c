@@ -10,12 +10,12 @@
 /* Rows expanded to float32 at a time: enough to reuse each token's activations from the nearest cache. */
 enum { FLOAT_ROWS = 8 };
 
-/* A tile's share of a chunk: int16 weights and float scales, in floats of scratch. */
-enum { TILE_WEIGHTS = PACK_BLOCKS * ACTIVATION_BLOCK * TILE_ROWS / 2, TILE_SCALES = PACK_BLOCKS * TILE_ROWS };
+/* A panel's share of a chunk: int16 weights and float scales, in floats of scratch. */
+enum { CHUNK_WEIGHTS = PACK_BLOCKS * ACTIVATION_BLOCK * PANEL_ROWS / 2, CHUNK_SCALES = PACK_BLOCKS * PANEL_ROWS };
 
 size_t matmul_scratch(size_t cols, size_t tokens) {
-    size_t in_float = FLOAT_ROWS * cols, in_tiles = TILE_WEIGHTS + TILE_SCALES + TILE_ROWS * tokens;
-    return in_float > in_tiles ? in_float : in_tiles;
+    size_t in_float = FLOAT_ROWS * cols, in_chunks = CHUNK_WEIGHTS + CHUNK_SCALES + PANEL_ROWS * tokens;
+    return in_float > in_chunks ? in_float : in_chunks;
 }
 
 float dot_f32(const float *a, const float *b, size_t count) {
@@ -78,43 +78,38 @@ static void multiply_panels(const matrix *w, integer_format format, uint32_t row
     }
 }
 
-typedef struct tile {
+typedef struct unpacked {
     int16_t *weights;
-    float *scales, *sums; /* [tokens][TILE_ROWS] */
-} tile;
+    float *scales, *sums; /* [tokens][PANEL_ROWS] */
+} unpacked;
 
-/* One chunk of columns of a tile times all tokens. */
-static void multiply_chunk(const packed_tokens *p, const tile *work, size_t block, size_t blocks) {
+/* One chunk of columns of a panel times all tokens. */
+static void multiply_chunk(const packed_tokens *p, const unpacked *work, size_t block, size_t blocks) {
     integer_multiply *multiply = integer_kernels_used()->multiply;
     for (size_t t = 0; t < p->tokens; t += p->group) {
         size_t tokens = p->tokens - t < p->group ? p->tokens - t : p->group;
         multiply(work->weights, work->scales, p->pairs + packed_pairs_at(p, block, blocks, t),
-                 p->scales + packed_scales_at(p, block, blocks, t), blocks, tokens, work->sums + t * TILE_ROWS);
+                 p->scales + packed_scales_at(p, block, blocks, t), blocks, tokens, work->sums + t * PANEL_ROWS);
     }
 }
 
-/* Many tokens: a tile of rows is unpacked a chunk of columns at a time and multiplied with all of them. */
-static void multiply_tiles(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
-                           const target *y, float *scratch) {
+/* Many tokens: a panel is unpacked a chunk of columns at a time and multiplied with all of them. */
+static void multiply_unpacked(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
+                              const target *y, float *scratch) {
     integer_unpack *unpack = integer_kernels_used()->unpack[format];
     const packed_tokens *p = x->packed;
-    tile work = {(int16_t *)(void *)scratch, scratch + TILE_WEIGHTS, scratch + TILE_WEIGHTS + TILE_SCALES};
+    unpacked work = {(int16_t *)(void *)scratch, scratch + CHUNK_WEIGHTS, scratch + CHUNK_WEIGHTS + CHUNK_SCALES};
     size_t all_blocks = w->cols / ACTIVATION_BLOCK;
-    /* A last tile of one panel leaves its other half as it is: its sums are made and dropped. */
-    memset(scratch, 0, (TILE_WEIGHTS + TILE_SCALES) * sizeof *scratch);
-    for (; row < row_end; row += TILE_ROWS) {
-        uint32_t rows = row_end - row < TILE_ROWS ? row_end - row : TILE_ROWS;
-        memset(work.sums, 0, p->tokens * TILE_ROWS * sizeof *work.sums);
+    for (; row < row_end; row += PANEL_ROWS) {
+        memset(work.sums, 0, p->tokens * PANEL_ROWS * sizeof *work.sums);
         for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
             size_t end = all_blocks - block < PACK_BLOCKS ? all_blocks : block + PACK_BLOCKS;
-            for (uint32_t r = 0; r < rows; r += PANEL_ROWS) {
-                const uint8_t *at = w->data + (row + r) * w->row_bytes;
-                const uint8_t *ahead = at + TILE_ROWS * w->row_bytes + block * PANEL_ROWS * (w->row_bytes / all_blocks);
-                unpack(at, w->row_bytes, block, end, work.weights + 2 * r, work.scales + r, ahead);
-            }
+            const uint8_t *at = w->data + row * w->row_bytes;
+            const uint8_t *ahead = at + PANEL_ROWS * (w->row_bytes + block * (w->row_bytes / all_blocks));
+            unpack(at, w->row_bytes, block, end, work.weights, work.scales, ahead);
             multiply_chunk(p, &work, block, end - block);
         }
-        for (size_t t = 0; t < p->tokens; t++) deliver(y, t, row, rows, work.sums + t * TILE_ROWS);
+        for (size_t t = 0; t < p->tokens; t++) deliver(y, t, row, PANEL_ROWS, work.sums + t * PANEL_ROWS);
     }
 }
 
@@ -126,7 +121,7 @@ void matmul(const matrix *w, uint32_t row_begin, uint32_t row_end, const operand
     }
     uint32_t whole = row_begin + (row_end - row_begin) / PANEL_ROWS * PANEL_ROWS;
     if (x->packed)
-        multiply_tiles(w, format, row_begin, whole, x, y, scratch);
+        multiply_unpacked(w, format, row_begin, whole, x, y, scratch);
     else
         multiply_panels(w, format, row_begin, whole, x, y);
     multiply_rows(w, format, whole, row_end, x, y);

@@ -59,16 +59,16 @@ static matrix make_matrix(gguf_type type, size_t bytes) {
     gptoss_error err;
     matrix w = {.type = type, .cols = COLS};
     if (gguf_row_bytes(type, COLS, &w.row_bytes, &err) != GPTOSS_OK) exit(1);
-    w.rows = (uint32_t)(bytes / w.row_bytes / TILE_ROWS * TILE_ROWS);
+    w.rows = (uint32_t)(bytes / w.row_bytes / PANEL_ROWS * PANEL_ROWS);
     uint8_t *data = malloc(w.rows * w.row_bytes);
     random_blocks blocks;
     random_blocks_init(&blocks, type, 0, 0.02);
     if (!data) exit(1);
-    for (size_t r = 0; r < w.rows; r += TILE_ROWS) /* equal tiles: their values do not matter, and filling is slow */
+    for (size_t r = 0; r < w.rows; r += PANEL_ROWS) /* equal tiles: their values do not matter, and filling is slow */
         if (r == 0)
-            random_blocks_fill(&blocks, 1, data, TILE_ROWS * w.row_bytes);
+            random_blocks_fill(&blocks, 1, data, PANEL_ROWS * w.row_bytes);
         else
-            memcpy(data + r * w.row_bytes, data, TILE_ROWS * w.row_bytes);
+            memcpy(data + r * w.row_bytes, data, PANEL_ROWS * w.row_bytes);
     w.data = data;
     return w;
 }
@@ -100,7 +100,7 @@ static void measure(team *t, gguf_type type, const char *name) {
         packed.tokens = job.x.tokens = tokens;
         packed_write(&packed, &rounded, NULL, 0, 0, tokens);
         job.x.packed = &packed;
-        job.w.rows = all_rows / (uint32_t)tokens / TILE_ROWS * TILE_ROWS; /* as many results as y has room for */
+        job.w.rows = all_rows / (uint32_t)tokens / PANEL_ROWS * PANEL_ROWS; /* as many results as y has room for */
         double products = (double)tokens * job.w.rows * COLS;
         printf("  %zu tokens: %.1f", tokens, products / best_time(t, multiply, &job) / 1e9);
     }

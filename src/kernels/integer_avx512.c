@@ -1,0 +1,319 @@
+/* AVX-512 with VNNI: a panel's sixteen rows are the sixteen lanes of a register. */
+#include "kernels/integer.h"
+
+#if defined(__x86_64__)
+
+#include <math.h>
+
+#include "kernels/integer_x86.h"
+
+enum { GROUP = MOST_GROUP, TOGETHER = 4 };
+enum { TOKENS_AHEAD = 512 }; /* pairs to prefetch ahead: a few hundred cycles of work */
+
+INLINE __m512i load(const void *at) { return _mm512_loadu_si512(at); }
+INLINE __m128i load_16(const uint8_t *at) { return _mm_loadu_si128((const __m128i *)at); }
+
+/* The byte of the table that the low four bits of each byte name. */
+INLINE __m512i look_up(__m128i table, __m512i nibbles) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
+}
+
+INLINE __m512i low_nibbles(__m512i bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
+INLINE __m512i high_nibbles(__m512i bytes) { return low_nibbles(_mm512_srli_epi16(bytes, 4)); }
+
+/* Of four vectors the sums of each 128-bit part: [a b c d of the first part | of the second | ...]. */
+INLINE __m512i sum_parts(__m512i a, __m512i b, __m512i c, __m512i d) {
+    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+/* The sums of 16 vectors. */
+INLINE __m512i sum_vectors(const __m512i v[16]) {
+    __m512i four[4];
+    for (int i = 0; i < 4; i++) four[i] = sum_parts(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
+    __m512i first =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(four[0], four[1], 0x44), _mm512_shuffle_i32x4(four[0], four[1], 0xee));
+    __m512i second =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(four[2], four[3], 0x44), _mm512_shuffle_i32x4(four[2], four[3], 0xee));
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(first, second, 0x88), _mm512_shuffle_i32x4(first, second, 0xdd));
+}
+
+/* rows[r] lane i becomes rows[i] lane r. */
+INLINE void transpose_16x16(__m512i rows[16]) {
+    __m512i pair[16], four[16];
+    for (int i = 0; i < 16; i += 2) {
+        pair[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        pair[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            four[i + 2 * j] = _mm512_unpacklo_epi64(pair[i + j], pair[i + j + 2]);
+            four[i + 2 * j + 1] = _mm512_unpackhi_epi64(pair[i + j], pair[i + j + 2]);
+        }
+    for (int j = 0; j < 4; j++) { /* part k of four[4 i + j] are rows 4 i to 4 i + 3 of lane 4 k + j */
+        __m512i low0 = _mm512_shuffle_i32x4(four[j], four[4 + j], 0x88);
+        __m512i low1 = _mm512_shuffle_i32x4(four[8 + j], four[12 + j], 0x88);
+        __m512i high0 = _mm512_shuffle_i32x4(four[j], four[4 + j], 0xdd);
+        __m512i high1 = _mm512_shuffle_i32x4(four[8 + j], four[12 + j], 0xdd);
+        rows[j] = _mm512_shuffle_i32x4(low0, low1, 0x88);
+        rows[8 + j] = _mm512_shuffle_i32x4(low0, low1, 0xdd);
+        rows[4 + j] = _mm512_shuffle_i32x4(high0, high1, 0x88);
+        rows[12 + j] = _mm512_shuffle_i32x4(high0, high1, 0xdd);
+    }
+}
+
+/* ---- the second pass of a panel ---- */
+
+INLINE __m512 fp4_scales_16(const uint8_t *exponents) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu8_epi32(load_16(exponents)), 23));
+}
+
+INLINE __m512 q8_scales_16(const uint16_t *halves) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
+}
+
+INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t first,
+                      float y[PANEL_ROWS]) {
+    bool fp4 = format == INTEGER_MXFP4;
+    __m512 sum = _mm512_loadu_ps(y);
+    for (size_t b = 0; b < blocks; b += 16) {
+        __m512i sums[PANEL_ROWS];
+        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[r][b]);
+        transpose_16x16(sums);
+        for (size_t i = 0; i < 16 && b + i < blocks; i++) {
+            size_t at = first + b + i;
+            __m512 scales = fp4 ? fp4_scales_16(p->scales.exponents[b + i]) : q8_scales_16(p->scales.halves[b + i]);
+            if (fp4) sums[i] = _mm512_sub_epi32(sums[i], _mm512_set1_epi32(x.biases[at]));
+            scales = _mm512_mul_ps(scales, _mm512_set1_ps(x.scales[at]));
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), scales, sum);
+        }
+    }
+    _mm512_storeu_ps(y, sum);
+}
+
+/* ---- MXFP4 ---- */
+
+/* The nibbles of `blocks` <= 4 blocks of a row side by side, zeros behind them. */
+INLINE __m512i fp4_four_blocks(const uint8_t *row, size_t blocks) {
+    __m512i v = _mm512_zextsi128_si512(load_16(row + 1));
+    if (blocks > 1) v = _mm512_mask_broadcast_i32x4(v, 0x00f0, load_16(row + FP4_BYTES + 1));
+    if (blocks > 2) v = _mm512_mask_broadcast_i32x4(v, 0x0f00, load_16(row + 2 * FP4_BYTES + 1));
+    if (blocks > 3) v = _mm512_mask_broadcast_i32x4(v, 0xf000, load_16(row + 3 * FP4_BYTES + 1));
+    return v;
+}
+
+/* The biased products of four blocks, in four parts each. */
+INLINE __m512i fp4_products(__m512i nibbles, const int8_t *high, const int8_t *low) {
+    const __m128i biased = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    __m512i w0 = look_up(biased, low_nibbles(nibbles)), w1 = look_up(biased, high_nibbles(nibbles));
+    __m512i h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w0, load(high));
+    __m512i l = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w0, load(low));
+    h = _mm512_dpbusd_epi32(h, w1, load(high + LINE));
+    l = _mm512_dpbusd_epi32(l, w1, load(low + LINE));
+    return _mm512_add_epi32(_mm512_slli_epi32(h, 8), l);
+}
+
+INLINE __m512i fp4_sixteen(const uint8_t *row, size_t blocks, const int8_t *high, const int8_t *low) {
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i four[4];
+    for (size_t i = 0; i < 4; i++, row += 4 * FP4_BYTES, high += 2 * LINE, low += 2 * LINE)
+        four[i] =
+            4 * i < blocks ? fp4_products(fp4_four_blocks(row, blocks - 4 * i), high, low) : _mm512_setzero_si512();
+    return _mm512_permutexvar_epi32(in_order, sum_parts(four[0], four[1], four[2], four[3]));
+}
+
+INLINE void fp4_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
+    const int8_t *high = x.high + column, *low = x.low + column;
+    for (size_t b = 0; b < blocks; b += 16, row += 16 * FP4_BYTES, high += 16 * 32, low += 16 * 32) {
+        prefetch_far(row + WEIGHTS_AHEAD, 16 * FP4_BYTES);
+        int32_t *sums = &p->sums[r][b];
+        if (b + 16 <= blocks) {
+            _mm512_storeu_si512(sums, fp4_sixteen(row, 16, high, low));
+            fp4_collect_scales(row, 16, p->scales.exponents + b, r);
+        } else {
+            _mm512_storeu_si512(sums, fp4_sixteen(row, blocks - b, high, low));
+            fp4_collect_scales(row, blocks - b, p->scales.exponents + b, r);
+        }
+    }
+}
+
+static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
+    panel_run(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, y);
+}
+
+/* ---- Q8_0 ---- */
+
+INLINE __m512i q8_products(const uint8_t *row, const int16_t *q) {
+    __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + 2)));
+    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), w, load(q));
+}
+
+INLINE __m512i q8_sixteen(const uint8_t *row, size_t blocks, const int16_t *q) {
+    __m512i product[16];
+    for (size_t i = 0; i < 16; i++)
+        product[i] = i < blocks ? q8_products(row + i * Q8_BYTES, q + i * 32) : _mm512_setzero_si512();
+    return sum_vectors(product);
+}
+
+INLINE void q8_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
+    const int16_t *q = x.q + column;
+    for (size_t b = 0; b < blocks; b += 16, row += 16 * Q8_BYTES, q += 16 * 32) {
+        prefetch_far(row + WEIGHTS_AHEAD, 16 * Q8_BYTES);
+        int32_t *sums = &p->sums[r][b];
+        if (b + 16 <= blocks) {
+            _mm512_storeu_si512(sums, q8_sixteen(row, 16, q));
+            q8_collect_scales(row, 16, p->scales.halves + b, r);
+        } else {
+            _mm512_storeu_si512(sums, q8_sixteen(row, blocks - b, q));
+            q8_collect_scales(row, blocks - b, p->scales.halves + b, r);
+        }
+    }
+}
+
+static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
+    panel_run(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, y);
+}
+
+/* ---- many tokens ---- */
+
+/* Stores words of four columns each, of sixteen rows, as two pairs of int16. */
+INLINE void store_pairs(int16_t *weights, size_t pair, __m512i words) {
+    const __m512i swap_middle =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    __m512i bytes = _mm512_shuffle_epi8(words, swap_middle); /* even bytes are the first pair, odd ones the second */
+    _mm512_store_si512(weights + pair * 2 * PANEL_ROWS, _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8));
+    _mm512_store_si512(weights + (pair + 1) * 2 * PANEL_ROWS, _mm512_srai_epi16(bytes, 8));
+}
+
+/* Sixteen rows' 16 bytes at `rows`, turned so that word i of row r is lane r of out[i]. */
+INLINE void transpose_words(const uint8_t *rows, size_t row_bytes, __m512i out[4]) {
+    __m512i v[4]; /* v[j]: rows j, 4 + j, 8 + j, 12 + j */
+    for (size_t j = 0; j < 4; j++) {
+        const uint8_t *row = rows + j * row_bytes;
+        v[j] = _mm512_zextsi128_si512(load_16(row));
+        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0x00f0, load_16(row + 4 * row_bytes));
+        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0x0f00, load_16(row + 8 * row_bytes));
+        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0xf000, load_16(row + 12 * row_bytes));
+    }
+    __m512i low01 = _mm512_unpacklo_epi32(v[0], v[1]), low23 = _mm512_unpacklo_epi32(v[2], v[3]);
+    __m512i high01 = _mm512_unpackhi_epi32(v[0], v[1]), high23 = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
+                         float *scales, const uint8_t *ahead) {
+    const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    uint8_t exponents[PACK_BLOCKS][PANEL_ROWS];
+    for (size_t r = 0; r < PANEL_ROWS; r++)
+        fp4_collect_scales(rows + r * row_bytes + begin * FP4_BYTES, end - begin, exponents, r);
+    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
+        prefetch_far(ahead, FP4_BYTES * PANEL_ROWS);
+        ahead += FP4_BYTES * PANEL_ROWS;
+        __m512i words[4];
+        transpose_words(rows + b * FP4_BYTES + 1, row_bytes, words);
+        for (size_t i = 0; i < 4; i++) {
+            store_pairs(weights, 2 * i, look_up(doubled, low_nibbles(words[i])));
+            store_pairs(weights, 8 + 2 * i, look_up(doubled, high_nibbles(words[i])));
+        }
+        _mm512_store_ps(scales, _mm512_mul_ps(fp4_scales_16(exponents[b - begin]), _mm512_set1_ps(0.5f)));
+    }
+}
+
+static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
+                        float *scales, const uint8_t *ahead) {
+    uint16_t halves[PACK_BLOCKS][PANEL_ROWS];
+    for (size_t r = 0; r < PANEL_ROWS; r++)
+        q8_collect_scales(rows + r * row_bytes + begin * Q8_BYTES, end - begin, halves, r);
+    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
+        prefetch_far(ahead, Q8_BYTES * PANEL_ROWS);
+        ahead += Q8_BYTES * PANEL_ROWS;
+        for (size_t half = 0; half < 2; half++) {
+            __m512i words[4];
+            transpose_words(rows + b * Q8_BYTES + 2 + 16 * half, row_bytes, words);
+            for (size_t i = 0; i < 4; i++) store_pairs(weights, 8 * half + 2 * i, words[i]);
+        }
+        _mm512_store_ps(scales, q8_scales_16(halves[b - begin]));
+    }
+}
+
+/* sum += w * a pair of columns of one token. Left to themselves, compilers copy the sums around, and spill them. */
+INLINE void multiply_pair(__m512i *sum, __m512i w, const int32_t *pair) {
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*pair));
+}
+
+/* One sum a token stays in a register. `tokens` is known when this is compiled. */
+INLINE void multiply_group(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
+                           size_t blocks, size_t tokens, float *y) {
+    for (size_t b = 0; b < blocks; b++, token_scales += tokens) {
+        __m512i sum[GROUP];
+        for (size_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_si512();
+        for (size_t p = 0; p < PAIRS; p++, weights += 2 * PANEL_ROWS, pairs += tokens) {
+            _mm_prefetch((const char *)(pairs + TOKENS_AHEAD), _MM_HINT_T0);
+            __m512i w = _mm512_load_si512(weights);
+            for (size_t t = 0; t < tokens; t++) multiply_pair(&sum[t], w, pairs + t);
+        }
+        __m512 row_scales = _mm512_load_ps(scales + b * PANEL_ROWS);
+        for (size_t t = 0; t < tokens; t++) {
+            float *at = y + t * PANEL_ROWS;
+            __m512 scale = _mm512_mul_ps(row_scales, _mm512_set1_ps(token_scales[t]));
+            _mm512_storeu_ps(at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t]), scale, _mm512_loadu_ps(at)));
+        }
+    }
+}
+
+static void multiply(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
+                     size_t blocks, size_t tokens, float *y) {
+    switch (tokens) {
+    case 1: multiply_group(weights, scales, pairs, token_scales, blocks, 1, y); break;
+    case 2: multiply_group(weights, scales, pairs, token_scales, blocks, 2, y); break;
+    case 3: multiply_group(weights, scales, pairs, token_scales, blocks, 3, y); break;
+    case 4: multiply_group(weights, scales, pairs, token_scales, blocks, 4, y); break;
+    case 5: multiply_group(weights, scales, pairs, token_scales, blocks, 5, y); break;
+    case 6: multiply_group(weights, scales, pairs, token_scales, blocks, 6, y); break;
+    case 7: multiply_group(weights, scales, pairs, token_scales, blocks, 7, y); break;
+    case 8: multiply_group(weights, scales, pairs, token_scales, blocks, 8, y); break;
+    case 9: multiply_group(weights, scales, pairs, token_scales, blocks, 9, y); break;
+    case 10: multiply_group(weights, scales, pairs, token_scales, blocks, 10, y); break;
+    case 11: multiply_group(weights, scales, pairs, token_scales, blocks, 11, y); break;
+    case 12: multiply_group(weights, scales, pairs, token_scales, blocks, 12, y); break;
+    case 13: multiply_group(weights, scales, pairs, token_scales, blocks, 13, y); break;
+    case 14: multiply_group(weights, scales, pairs, token_scales, blocks, 14, y); break;
+    case 15: multiply_group(weights, scales, pairs, token_scales, blocks, 15, y); break;
+    default: multiply_group(weights, scales, pairs, token_scales, blocks, GROUP, y); break;
+    }
+}
+
+/* ---- rounding ---- */
+
+static void round_row(const float *x, size_t cols, activation_row out) {
+    for (size_t b = 0; b < cols / 32; b++, x += 32) {
+        __m512 first = _mm512_loadu_ps(x), second = _mm512_loadu_ps(x + 16);
+        /* Magnitudes compare as their bits do, NaN above all. */
+        uint32_t bits = _mm512_reduce_max_epu32(
+            _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(first)), _mm512_castps_si512(_mm512_abs_ps(second))));
+        float most;
+        memcpy(&most, &bits, sizeof most);
+        bool usable = most >= 1e-30f && most < INFINITY;
+        out.scales[b] = most < INFINITY ? usable ? most / (float)ACTIVATION_MOST : 0.0f : NAN;
+        __m512 inverse = _mm512_set1_ps(usable ? (float)ACTIVATION_MOST / most : 0.0f);
+        __mmask16 keep = usable ? 0xffff : 0;
+        __m512i low = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(first, inverse));
+        __m512i high = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(second, inverse));
+        _mm256_storeu_si256((__m256i *)(out.q + b * 32), _mm512_cvtepi32_epi16(low));
+        _mm256_storeu_si256((__m256i *)(out.q + b * 32 + 16), _mm512_cvtepi32_epi16(high));
+    }
+    integer_split(cols, TOGETHER, out);
+}
+
+const integer_kernels integer_avx512 = {.round = round_row,
+                                        .together = TOGETHER,
+                                        .panel = {panel_mxfp4, panel_q8_0},
+                                        .unpack = {unpack_mxfp4, unpack_q8_0},
+                                        .multiply = multiply,
+                                        .group = GROUP};
+
+#endif
