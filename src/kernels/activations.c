@@ -41,7 +41,7 @@ activation_row activations_row(const activations *a, size_t i) {
     at += digits(a->cols);
     row.scales = (float *)(void *)at;
     at += lines(blocks * sizeof(float));
-    row.biases = (int32_t *)(void *)at;
+    row.sums = (int32_t *)(void *)at;
     return row;
 }
 

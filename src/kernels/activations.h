@@ -23,8 +23,8 @@ typedef struct activation_row {
     /* [cols, up to a multiple of 128]: q = 256 * high + low, in an order of the instruction set's own
      * (integer_split) */
     int8_t *high, *low;
-    float *scales;   /* [cols / 32] */
-    int32_t *biases; /* [cols / 32]: FP4_BIAS * sum of the block's q */
+    float *scales; /* [cols / 32] */
+    int32_t *sums; /* [cols / 32]: of q; what a bias of the weights has to be multiplied with */
 } activation_row;
 
 /* Rows of equal length. cols is a multiple of 32. */

@@ -19,11 +19,12 @@ typedef enum integer_format { INTEGER_MXFP4, INTEGER_Q8_0, INTEGER_FORMATS } int
 /* Whether a type has integer kernels. */
 bool integer_format_of(gguf_type type, integer_format *out);
 
-enum { PANEL_ROWS = 16, MOST_GROUP = 16 };
+enum { PANEL_ROWS = 16, PANEL_TOKENS = 8, MOST_GROUP = 16 };
 
-/* y[r] = row r of `rows` times x, for PANEL_ROWS rows that lie row_bytes apart; cols is a multiple of 32. y overlaps
- * nothing. */
-typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y);
+/* y[t][PANEL_ROWS] = `rows` times x[t], for PANEL_ROWS rows that lie row_bytes apart and 1 to PANEL_TOKENS tokens; cols
+ * is a multiple of 32. y overlaps nothing. */
+typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                           float *y);
 
 /* Blocks [begin, end) of PANEL_ROWS rows as int16 and float32: weights[block][pair][PANEL_ROWS][2],
  * scales[block][PANEL_ROWS]; blocks count from 0 at `begin`, pairs are those of columns. Both are on a cache line.
@@ -40,10 +41,11 @@ typedef struct integer_kernels {
     void (*round)(const float *x, size_t cols, activation_row out);
     size_t together; /* see integer_split */
     integer_panel *panel[INTEGER_FORMATS];
-    /* Products with many tokens; NULL and 0 where there is nothing better than a panel at a time. */
+    /* Products with many tokens; NULL and 0 where there is nothing better than a few at a time. */
     integer_unpack *unpack[INTEGER_FORMATS];
     integer_multiply *multiply;
     size_t group; /* tokens side by side, at most MOST_GROUP */
+    size_t few;   /* up to so many tokens panels are faster */
 } integer_kernels;
 
 /* Those of the instruction set in use; for ISA_REFERENCE the portable ones, which it does not multiply with. */
@@ -60,7 +62,7 @@ extern const integer_kernels integer_avx2, integer_avx512;
 /* One row times x in plain C: the naive twin, and what rows beyond the last whole panel go through. */
 float integer_dot(integer_format format, const uint8_t *row, size_t cols, activation_row x);
 
-/* Fills in high, low and biases of a row from its q. `together`, a divisor of ACTIVATION_TOGETHER, blocks A, B, ...
+/* Fills in high, low and sums of a row from its q. `together`, a divisor of ACTIVATION_TOGETHER, blocks A, B, ...
  * have their digits side by side, since formats of 4 bits keep weights j and j + 16 of a block in one byte: A[0..16)
  * B[0..16)
  * ... A[16..32) B[16..32) ...; an incomplete last group has zeros for the blocks that it lacks. */

@@ -65,16 +65,16 @@ INLINE __m256 add_block(integer_format format, __m256i sums, const panel_blocks 
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales, token_scale), y);
 }
 
-INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t first,
-                      float y[PANEL_ROWS]) {
+INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t t,
+                      size_t first, float y[PANEL_ROWS]) {
     __m256 upper = _mm256_loadu_ps(y), lower = _mm256_loadu_ps(y + 8);
     for (size_t b = 0; b < blocks; b += 8) {
         __m256i sums[PANEL_ROWS];
-        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[r][b]);
+        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[t][r][b]);
         transpose_8x8(sums);
         transpose_8x8(sums + 8);
         for (size_t i = 0; i < 8 && b + i < blocks; i++) {
-            __m256i bias = _mm256_set1_epi32(x.biases[first + b + i]);
+            __m256i bias = _mm256_set1_epi32(FP4_BIAS * x.sums[first + b + i]);
             __m256 scale = _mm256_set1_ps(x.scales[first + b + i]);
             upper = add_block(format, sums[i], p, b + i, 0, bias, scale, upper);
             lower = add_block(format, sums[8 + i], p, b + i, 8, bias, scale, lower);
@@ -102,48 +102,66 @@ INLINE __m256i fp4_signed(__m256i nibbles) {
 INLINE __m256i low_nibbles(__m256i bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
 INLINE __m256i high_nibbles(__m256i bytes) { return low_nibbles(_mm256_srli_epi16(bytes, 4)); }
 
+/* Twice the weights plus FP4_BIAS of columns j and j + 16 of two blocks. */
+typedef struct fp4_weights {
+    __m256i low, high;
+} fp4_weights;
+
+INLINE fp4_weights fp4_two_blocks(const uint8_t *row) {
+    __m256i nibbles = load_halves(row + 1, row + FP4_BYTES + 1);
+    return (fp4_weights){fp4_biased(low_nibbles(nibbles)), fp4_biased(high_nibbles(nibbles))};
+}
+
+INLINE fp4_weights fp4_one_block(const uint8_t *row) {
+    __m256i nibbles = _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)(row + 1)));
+    return (fp4_weights){fp4_biased(low_nibbles(nibbles)), fp4_biased(high_nibbles(nibbles))};
+}
+
 /* The biased products of two blocks of a row, in four parts each: [block A | block B]. Sums of four products of 24 and
  * 128 fit 16 bits. */
-INLINE __m256i fp4_products(__m256i nibbles, const int8_t *high, const int8_t *low) {
-    __m256i w0 = fp4_biased(low_nibbles(nibbles)), w1 = fp4_biased(high_nibbles(nibbles));
-    __m256i h = _mm256_add_epi16(_mm256_maddubs_epi16(w0, load(high)), _mm256_maddubs_epi16(w1, load(high + 32)));
-    __m256i l = _mm256_add_epi16(_mm256_maddubs_epi16(w0, load(low)), _mm256_maddubs_epi16(w1, load(low + 32)));
+INLINE __m256i fp4_products(fp4_weights w, const int8_t *high, const int8_t *low) {
+    __m256i h =
+        _mm256_add_epi16(_mm256_maddubs_epi16(w.low, load(high)), _mm256_maddubs_epi16(w.high, load(high + 32)));
+    __m256i l = _mm256_add_epi16(_mm256_maddubs_epi16(w.low, load(low)), _mm256_maddubs_epi16(w.high, load(low + 32)));
     return _mm256_add_epi32(_mm256_madd_epi16(h, _mm256_set1_epi16(256)), _mm256_madd_epi16(l, _mm256_set1_epi16(1)));
 }
 
-INLINE __m256i fp4_two_blocks(const uint8_t *row) { return load_halves(row + 1, row + FP4_BYTES + 1); }
-INLINE __m256i fp4_one_block(const uint8_t *row) {
-    return _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)(row + 1)));
-}
-
-/* Sums of up to eight blocks; left to itself the compiler makes one loop of both kinds, and it is slower. */
-INLINE __m256i fp4_eight(const uint8_t *row, size_t blocks, const int8_t *high, const int8_t *low) {
+/* Up to eight blocks of a row, beginning at column c, with each token. */
+INLINE void fp4_eight(const uint8_t *row, size_t blocks, const activation_row *x, size_t tokens, size_t c,
+                      int32_t (*sums)[PANEL_ROWS][PANEL_SPAN]) {
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* the two blocks of a pair lie in halves */
-    __m256i pair[4];
-    for (size_t i = 0; i < 4; i++, row += 2 * FP4_BYTES, high += 64, low += 64)
-        pair[i] = 2 * i + 1 < blocks ? fp4_products(fp4_two_blocks(row), high, low)
-                  : 2 * i < blocks   ? fp4_products(fp4_one_block(row), high, low)
-                                     : _mm256_setzero_si256();
-    return _mm256_permutevar8x32_epi32(sum_halves(pair[0], pair[1], pair[2], pair[3]), in_order);
+    __m256i pair[ROW_TOKENS][4];
+    for (size_t i = 0; i < 4; i++, row += 2 * FP4_BYTES, c += 2 * ACTIVATION_BLOCK) {
+        bool any = 2 * i < blocks;
+        fp4_weights w = {0};
+        if (any) w = 2 * i + 1 < blocks ? fp4_two_blocks(row) : fp4_one_block(row);
+        for (size_t t = 0; t < tokens; t++)
+            pair[t][i] = any ? fp4_products(w, x[t].high + c, x[t].low + c) : _mm256_setzero_si256();
+    }
+    for (size_t t = 0; t < tokens; t++) {
+        __m256i eight = sum_halves(pair[t][0], pair[t][1], pair[t][2], pair[t][3]);
+        _mm256_storeu_si256((__m256i *)sums[t], _mm256_permutevar8x32_epi32(eight, in_order));
+    }
 }
 
-INLINE void fp4_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
-    const int8_t *high = x.high + column, *low = x.low + column;
-    for (size_t b = 0; b < blocks; b += 8, row += 8 * FP4_BYTES, high += 8 * 32, low += 8 * 32) {
+INLINE void fp4_pass(const uint8_t *row, size_t blocks, const activation_row *x, size_t tokens, size_t column, size_t r,
+                     panel_blocks *p) {
+    for (size_t b = 0; b < blocks; b += 8, row += 8 * FP4_BYTES, column += 8 * ACTIVATION_BLOCK) {
+        int32_t(*sums)[PANEL_ROWS][PANEL_SPAN] = (void *)&p->sums[0][r][b];
         prefetch_far(row + WEIGHTS_AHEAD, 8 * FP4_BYTES);
-        __m256i *sums = (__m256i *)&p->sums[r][b];
         if (b + 8 <= blocks) {
-            _mm256_storeu_si256(sums, fp4_eight(row, 8, high, low));
+            fp4_eight(row, 8, x, tokens, column, sums);
             fp4_collect_scales(row, 8, p->scales.exponents + b, r);
         } else {
-            _mm256_storeu_si256(sums, fp4_eight(row, blocks - b, high, low));
+            fp4_eight(row, blocks - b, x, tokens, column, sums);
             fp4_collect_scales(row, blocks - b, p->scales.exponents + b, r);
         }
     }
 }
 
-static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    panel_run(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, y);
+static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                        float *y) {
+    panel_run_all(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, tokens, y);
 }
 
 /* Bytes 0 2 1 3 of every word: their even ones are then columns 0 and 1, their odd ones columns 2 and 3. */
@@ -189,33 +207,40 @@ INLINE __m256i q8_products(const uint8_t *row, const int16_t *q) {
     return _mm256_add_epi32(_mm256_madd_epi16(w0, load(q)), _mm256_madd_epi16(w1, load(q + 16)));
 }
 
-INLINE __m256i q8_eight(const uint8_t *row, size_t blocks, const int16_t *q) {
+/* Up to eight blocks of a row with one token. */
+INLINE void q8_eight(const uint8_t *row, size_t blocks, const int16_t *q, int32_t *sums) {
     __m256i product[8];
     for (size_t i = 0; i < 8; i++)
-        product[i] = i < blocks ? q8_products(row + i * Q8_BYTES + 2, q + i * 32) : _mm256_setzero_si256();
+        product[i] =
+            i < blocks ? q8_products(row + i * Q8_BYTES + 2, q + i * ACTIVATION_BLOCK) : _mm256_setzero_si256();
     __m256i first = sum_halves(product[0], product[1], product[2], product[3]);
     __m256i second = sum_halves(product[4], product[5], product[6], product[7]);
-    return _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20),
-                            _mm256_permute2x128_si256(first, second, 0x31));
+    __m256i eight = _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20),
+                                     _mm256_permute2x128_si256(first, second, 0x31));
+    _mm256_storeu_si256((__m256i *)sums, eight);
 }
 
-INLINE void q8_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
-    const int16_t *q = x.q + column;
-    for (size_t b = 0; b < blocks; b += 8, row += 8 * Q8_BYTES, q += 8 * 32) {
+INLINE void q8_pass(const uint8_t *row, size_t blocks, const activation_row *x, size_t tokens, size_t column, size_t r,
+                    panel_blocks *p) {
+    for (size_t b = 0; b < blocks; b += 8, row += 8 * Q8_BYTES, column += 8 * ACTIVATION_BLOCK) {
+        size_t count = blocks - b < 8 ? blocks - b : 8;
         prefetch_far(row + WEIGHTS_AHEAD, 8 * Q8_BYTES);
-        __m256i *sums = (__m256i *)&p->sums[r][b];
-        if (b + 8 <= blocks) {
-            _mm256_storeu_si256(sums, q8_eight(row, 8, q));
-            q8_collect_scales(row, 8, p->scales.halves + b, r);
-        } else {
-            _mm256_storeu_si256(sums, q8_eight(row, blocks - b, q));
-            q8_collect_scales(row, blocks - b, p->scales.halves + b, r);
+        for (size_t t = 0; t < tokens; t++) {
+            if (count == 8)
+                q8_eight(row, 8, x[t].q + column, &p->sums[t][r][b]);
+            else
+                q8_eight(row, count, x[t].q + column, &p->sums[t][r][b]);
         }
+        if (count == 8)
+            q8_collect_scales(row, 8, p->scales.halves + b, r);
+        else
+            q8_collect_scales(row, count, p->scales.halves + b, r);
     }
 }
 
-static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    panel_run(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, y);
+static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                       float *y) {
+    panel_run_all(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, tokens, y);
 }
 
 static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
@@ -315,6 +340,7 @@ const integer_kernels integer_avx2 = {.round = round_row,
                                       .panel = {panel_mxfp4, panel_q8_0},
                                       .unpack = {unpack_mxfp4, unpack_q8_0},
                                       .multiply = multiply,
-                                      .group = GROUP};
+                                      .group = GROUP,
+                                      .few = 2};
 
 #endif

@@ -13,6 +13,13 @@ enum { TOKENS_AHEAD = 512 }; /* pairs to prefetch ahead: a few hundred cycles of
 INLINE __m512i load(const void *at) { return _mm512_loadu_si512(at); }
 INLINE __m128i load_16(const uint8_t *at) { return _mm_loadu_si128((const __m128i *)at); }
 
+/* 16 bytes each of four places side by side. */
+INLINE __m512i four_rows(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d) {
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(a)), load_16(b), 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(c)), load_16(d), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
 /* The byte of the table that the low four bits of each byte name. */
 INLINE __m512i look_up(__m128i table, __m512i nibbles) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
@@ -63,6 +70,21 @@ INLINE void transpose_16x16(__m512i rows[16]) {
     }
 }
 
+/* Sixteen rows' 16 bytes at `rows`, turned so that word i of row r is lane r of out[i]. */
+INLINE void transpose_words(const uint8_t *rows, size_t row_bytes, __m512i out[4]) {
+    __m512i v[4]; /* v[j]: rows j, 4 + j, 8 + j, 12 + j */
+    for (size_t j = 0; j < 4; j++) {
+        const uint8_t *row = rows + j * row_bytes;
+        v[j] = four_rows(row, row + 4 * row_bytes, row + 8 * row_bytes, row + 12 * row_bytes);
+    }
+    __m512i low01 = _mm512_unpacklo_epi32(v[0], v[1]), low23 = _mm512_unpacklo_epi32(v[2], v[3]);
+    __m512i high01 = _mm512_unpackhi_epi32(v[0], v[1]), high23 = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
 /* ---- the second pass of a panel ---- */
 
 INLINE __m512 fp4_scales_16(const uint8_t *exponents) {
@@ -73,18 +95,18 @@ INLINE __m512 q8_scales_16(const uint16_t *halves) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
 }
 
-INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t first,
-                      float y[PANEL_ROWS]) {
+INLINE void add_panel(integer_format format, const panel_blocks *p, size_t blocks, activation_row x, size_t t,
+                      size_t first, float y[PANEL_ROWS]) {
     bool fp4 = format == INTEGER_MXFP4;
     __m512 sum = _mm512_loadu_ps(y);
     for (size_t b = 0; b < blocks; b += 16) {
         __m512i sums[PANEL_ROWS];
-        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[r][b]);
+        for (size_t r = 0; r < PANEL_ROWS; r++) sums[r] = load(&p->sums[t][r][b]);
         transpose_16x16(sums);
         for (size_t i = 0; i < 16 && b + i < blocks; i++) {
             size_t at = first + b + i;
             __m512 scales = fp4 ? fp4_scales_16(p->scales.exponents[b + i]) : q8_scales_16(p->scales.halves[b + i]);
-            if (fp4) sums[i] = _mm512_sub_epi32(sums[i], _mm512_set1_epi32(x.biases[at]));
+            if (fp4) sums[i] = _mm512_sub_epi32(sums[i], _mm512_set1_epi32(FP4_BIAS * x.sums[at]));
             scales = _mm512_mul_ps(scales, _mm512_set1_ps(x.scales[at]));
             sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), scales, sum);
         }
@@ -94,85 +116,191 @@ INLINE void add_panel(integer_format format, const panel_blocks *p, size_t block
 
 /* ---- MXFP4 ---- */
 
-/* The nibbles of `blocks` <= 4 blocks of a row side by side, zeros behind them. */
+/* The nibbles of `blocks` <= 4 blocks of a row side by side; of the last one again for those that it lacks. */
 INLINE __m512i fp4_four_blocks(const uint8_t *row, size_t blocks) {
-    __m512i v = _mm512_zextsi128_si512(load_16(row + 1));
-    if (blocks > 1) v = _mm512_mask_broadcast_i32x4(v, 0x00f0, load_16(row + FP4_BYTES + 1));
-    if (blocks > 2) v = _mm512_mask_broadcast_i32x4(v, 0x0f00, load_16(row + 2 * FP4_BYTES + 1));
-    if (blocks > 3) v = _mm512_mask_broadcast_i32x4(v, 0xf000, load_16(row + 3 * FP4_BYTES + 1));
-    return v;
+    size_t last = blocks < 4 ? blocks - 1 : 3;
+    row++;
+    return four_rows(row, row + (last < 1 ? last : 1) * FP4_BYTES, row + (last < 2 ? last : 2) * FP4_BYTES,
+                     row + last * FP4_BYTES);
+}
+
+/* Twice the weights plus FP4_BIAS of columns j and j + 16 of four blocks: unsigned, as dpbusd wants its first operand.
+ */
+typedef struct fp4_weights {
+    __m512i low, high;
+} fp4_weights;
+
+INLINE fp4_weights fp4_biased(__m512i nibbles) {
+    const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    return (fp4_weights){look_up(table, low_nibbles(nibbles)), look_up(table, high_nibbles(nibbles))};
 }
 
 /* The biased products of four blocks, in four parts each. */
-INLINE __m512i fp4_products(__m512i nibbles, const int8_t *high, const int8_t *low) {
-    const __m128i biased = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-    __m512i w0 = look_up(biased, low_nibbles(nibbles)), w1 = look_up(biased, high_nibbles(nibbles));
-    __m512i h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w0, load(high));
-    __m512i l = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w0, load(low));
-    h = _mm512_dpbusd_epi32(h, w1, load(high + LINE));
-    l = _mm512_dpbusd_epi32(l, w1, load(low + LINE));
+INLINE __m512i fp4_products(fp4_weights w, const int8_t *high, const int8_t *low) {
+    __m512i h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.low, load(high));
+    __m512i l = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.low, load(low));
+    h = _mm512_dpbusd_epi32(h, w.high, load(high + LINE));
+    l = _mm512_dpbusd_epi32(l, w.high, load(low + LINE));
     return _mm512_add_epi32(_mm512_slli_epi32(h, 8), l);
 }
 
-INLINE __m512i fp4_sixteen(const uint8_t *row, size_t blocks, const int8_t *high, const int8_t *low) {
+/* Up to sixteen blocks of a row, beginning at column c. */
+INLINE void fp4_sixteen(const uint8_t *row, size_t blocks, activation_row x, size_t c, int32_t *sums) {
     const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i four[4];
-    for (size_t i = 0; i < 4; i++, row += 4 * FP4_BYTES, high += 2 * LINE, low += 2 * LINE)
-        four[i] =
-            4 * i < blocks ? fp4_products(fp4_four_blocks(row, blocks - 4 * i), high, low) : _mm512_setzero_si512();
-    return _mm512_permutexvar_epi32(in_order, sum_parts(four[0], four[1], four[2], four[3]));
+    for (size_t i = 0; i < 4; i++, row += 4 * FP4_BYTES, c += 4 * ACTIVATION_BLOCK) {
+        four[i] = _mm512_setzero_si512();
+        if (4 * i >= blocks) continue;
+        four[i] = fp4_products(fp4_biased(fp4_four_blocks(row, blocks - 4 * i)), x.high + c, x.low + c);
+    }
+    __m512i sum = sum_parts(four[0], four[1], four[2], four[3]);
+    _mm512_storeu_si512(sums, _mm512_permutexvar_epi32(in_order, sum));
 }
 
-INLINE void fp4_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
-    const int8_t *high = x.high + column, *low = x.low + column;
-    for (size_t b = 0; b < blocks; b += 16, row += 16 * FP4_BYTES, high += 16 * 32, low += 16 * 32) {
+INLINE void fp4_pass(const uint8_t *row, size_t blocks, const activation_row *x, size_t tokens, size_t column, size_t r,
+                     panel_blocks *p) {
+    (void)tokens; /* one: more go through lanes */
+    for (size_t b = 0; b < blocks; b += 16, row += 16 * FP4_BYTES, column += 16 * ACTIVATION_BLOCK) {
+        int32_t *sums = &p->sums[0][r][b];
         prefetch_far(row + WEIGHTS_AHEAD, 16 * FP4_BYTES);
-        int32_t *sums = &p->sums[r][b];
         if (b + 16 <= blocks) {
-            _mm512_storeu_si512(sums, fp4_sixteen(row, 16, high, low));
+            fp4_sixteen(row, 16, *x, column, sums);
             fp4_collect_scales(row, 16, p->scales.exponents + b, r);
         } else {
-            _mm512_storeu_si512(sums, fp4_sixteen(row, blocks - b, high, low));
+            fp4_sixteen(row, blocks - b, *x, column, sums);
             fp4_collect_scales(row, blocks - b, p->scales.exponents + b, r);
         }
     }
 }
 
-static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    panel_run(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, y);
-}
-
 /* ---- Q8_0 ---- */
 
-INLINE __m512i q8_products(const uint8_t *row, const int16_t *q) {
-    __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + 2)));
-    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), w, load(q));
-}
-
-INLINE __m512i q8_sixteen(const uint8_t *row, size_t blocks, const int16_t *q) {
+/* Up to sixteen blocks of a row with one token. */
+INLINE void q8_sixteen(const uint8_t *row, size_t blocks, const int16_t *q, int32_t *sums) {
     __m512i product[16];
-    for (size_t i = 0; i < 16; i++)
-        product[i] = i < blocks ? q8_products(row + i * Q8_BYTES, q + i * 32) : _mm512_setzero_si512();
-    return sum_vectors(product);
+    for (size_t i = 0; i < 16; i++, row += Q8_BYTES, q += ACTIVATION_BLOCK) {
+        product[i] = _mm512_setzero_si512();
+        if (i >= blocks) continue;
+        __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + 2)));
+        product[i] = _mm512_dpwssd_epi32(product[i], w, load(q));
+    }
+    _mm512_storeu_si512(sums, sum_vectors(product));
 }
 
-INLINE void q8_pass(const uint8_t *row, size_t blocks, activation_row x, size_t column, size_t r, panel_blocks *p) {
-    const int16_t *q = x.q + column;
-    for (size_t b = 0; b < blocks; b += 16, row += 16 * Q8_BYTES, q += 16 * 32) {
+INLINE void q8_pass(const uint8_t *row, size_t blocks, const activation_row *x, size_t tokens, size_t column, size_t r,
+                    panel_blocks *p) {
+    (void)tokens; /* one: more go through lanes */
+    for (size_t b = 0; b < blocks; b += 16, row += 16 * Q8_BYTES, column += 16 * ACTIVATION_BLOCK) {
+        int32_t *sums = &p->sums[0][r][b];
         prefetch_far(row + WEIGHTS_AHEAD, 16 * Q8_BYTES);
-        int32_t *sums = &p->sums[r][b];
         if (b + 16 <= blocks) {
-            _mm512_storeu_si512(sums, q8_sixteen(row, 16, q));
+            q8_sixteen(row, 16, x->q + column, sums);
             q8_collect_scales(row, 16, p->scales.halves + b, r);
         } else {
-            _mm512_storeu_si512(sums, q8_sixteen(row, blocks - b, q));
+            q8_sixteen(row, blocks - b, x->q + column, sums);
             q8_collect_scales(row, blocks - b, p->scales.halves + b, r);
         }
     }
 }
 
-static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    panel_run(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, y);
+/* ---- a few tokens ----
+ *
+ * With two tokens or more it pays to turn a panel's rows into lanes first: no sums across lanes are needed then. */
+
+/* Twice the weights plus FP4_BIAS, or the weights plus Q8_BIAS: four columns of each row in a register. */
+enum { Q8_BIAS = 128, BLOCK_WORDS = ACTIVATION_BLOCK / 4 };
+
+INLINE void fp4_words(const uint8_t *rows, size_t row_bytes, __m512i words[BLOCK_WORDS]) {
+    __m512i nibbles[4];
+    transpose_words(rows + 1, row_bytes, nibbles);
+    for (size_t i = 0; i < 4; i++) {
+        fp4_weights w = fp4_biased(nibbles[i]);
+        words[i] = w.low;
+        words[4 + i] = w.high;
+    }
+}
+
+INLINE void q8_words(const uint8_t *rows, size_t row_bytes, __m512i words[BLOCK_WORDS]) {
+    transpose_words(rows + 2, row_bytes, words);
+    transpose_words(rows + 18, row_bytes, words + 4);
+    for (size_t i = 0; i < BLOCK_WORDS; i++) words[i] = _mm512_xor_si512(words[i], _mm512_set1_epi8(-128));
+}
+
+/* sum += w * four digits of one token. */
+INLINE void multiply_digits(__m512i *sum, __m512i w, const int8_t *digits) {
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*(const int32_t *)(const void *)digits));
+}
+
+/* Block b's sums of w * q, without the bias. */
+INLINE __m512i lanes_multiply(const __m512i words[BLOCK_WORDS], activation_row x, size_t b) {
+    size_t at = b / TOGETHER * TOGETHER * ACTIVATION_BLOCK + b % TOGETHER * 16;
+    __m512i high = _mm512_setzero_si512(), low = _mm512_setzero_si512();
+    for (size_t i = 0; i < BLOCK_WORDS; i++) {
+        size_t digits = at + i / 4 * TOGETHER * 16 + i % 4 * 4;
+        multiply_digits(&high, words[i], x.high + digits);
+        multiply_digits(&low, words[i], x.low + digits);
+    }
+    return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+}
+
+/* An integer_panel; `tokens` is known when this is compiled. */
+INLINE void lanes_run(integer_format format, const uint8_t *rows, size_t row_bytes, size_t cols,
+                      const activation_row *x, size_t tokens, float *y) {
+    bool fp4 = format == INTEGER_MXFP4;
+    size_t all = cols / ACTIVATION_BLOCK, block_bytes = fp4 ? FP4_BYTES : Q8_BYTES;
+    const uint8_t *ahead = rows + PANEL_ROWS * row_bytes;
+    panel_blocks p;
+    __m512 sum[PANEL_TOKENS];
+    for (size_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_ps();
+    for (size_t b = 0; b < all; b++, ahead += PANEL_ROWS * block_bytes) {
+        size_t in_span = b % PANEL_SPAN, left = all - b;
+        if (in_span == 0)
+            panel_collect(format, rows + b * block_bytes, row_bytes, left < PANEL_SPAN ? left : PANEL_SPAN, &p);
+        prefetch_far(ahead, PANEL_ROWS * block_bytes);
+        __m512i words[BLOCK_WORDS];
+        if (fp4)
+            fp4_words(rows + b * block_bytes, row_bytes, words);
+        else
+            q8_words(rows + b * block_bytes, row_bytes, words);
+        __m512 scales = fp4 ? fp4_scales_16(p.scales.exponents[in_span]) : q8_scales_16(p.scales.halves[in_span]);
+        for (size_t t = 0; t < tokens; t++) {
+            __m512i bias = _mm512_set1_epi32((fp4 ? FP4_BIAS : Q8_BIAS) * x[t].sums[b]);
+            __m512i products = _mm512_sub_epi32(lanes_multiply(words, x[t], b), bias);
+            __m512 scale = _mm512_mul_ps(scales, _mm512_set1_ps(x[t].scales[b]));
+            sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, sum[t]);
+        }
+    }
+    for (size_t t = 0; t < tokens; t++)
+        _mm512_storeu_ps(y + t * PANEL_ROWS, fp4 ? _mm512_mul_ps(sum[t], _mm512_set1_ps(0.5f)) : sum[t]);
+}
+
+INLINE void lanes_run_some(integer_format format, const uint8_t *rows, size_t row_bytes, size_t cols,
+                           const activation_row *x, size_t tokens, float *y) {
+    switch (tokens) {
+    case 2: lanes_run(format, rows, row_bytes, cols, x, 2, y); break;
+    case 3: lanes_run(format, rows, row_bytes, cols, x, 3, y); break;
+    case 4: lanes_run(format, rows, row_bytes, cols, x, 4, y); break;
+    case 5: lanes_run(format, rows, row_bytes, cols, x, 5, y); break;
+    case 6: lanes_run(format, rows, row_bytes, cols, x, 6, y); break;
+    case 7: lanes_run(format, rows, row_bytes, cols, x, 7, y); break;
+    default: lanes_run(format, rows, row_bytes, cols, x, PANEL_TOKENS, y); break;
+    }
+}
+
+static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                        float *y) {
+    if (tokens == 1)
+        panel_run(INTEGER_MXFP4, fp4_pass, add_panel, rows, row_bytes, cols, x, 1, y);
+    else
+        lanes_run_some(INTEGER_MXFP4, rows, row_bytes, cols, x, tokens, y);
+}
+
+static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                       float *y) {
+    if (tokens == 1)
+        panel_run(INTEGER_Q8_0, q8_pass, add_panel, rows, row_bytes, cols, x, 1, y);
+    else
+        lanes_run_some(INTEGER_Q8_0, rows, row_bytes, cols, x, tokens, y);
 }
 
 /* ---- many tokens ---- */
@@ -184,24 +312,6 @@ INLINE void store_pairs(int16_t *weights, size_t pair, __m512i words) {
     __m512i bytes = _mm512_shuffle_epi8(words, swap_middle); /* even bytes are the first pair, odd ones the second */
     _mm512_store_si512(weights + pair * 2 * PANEL_ROWS, _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8));
     _mm512_store_si512(weights + (pair + 1) * 2 * PANEL_ROWS, _mm512_srai_epi16(bytes, 8));
-}
-
-/* Sixteen rows' 16 bytes at `rows`, turned so that word i of row r is lane r of out[i]. */
-INLINE void transpose_words(const uint8_t *rows, size_t row_bytes, __m512i out[4]) {
-    __m512i v[4]; /* v[j]: rows j, 4 + j, 8 + j, 12 + j */
-    for (size_t j = 0; j < 4; j++) {
-        const uint8_t *row = rows + j * row_bytes;
-        v[j] = _mm512_zextsi128_si512(load_16(row));
-        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0x00f0, load_16(row + 4 * row_bytes));
-        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0x0f00, load_16(row + 8 * row_bytes));
-        v[j] = _mm512_mask_broadcast_i32x4(v[j], 0xf000, load_16(row + 12 * row_bytes));
-    }
-    __m512i low01 = _mm512_unpacklo_epi32(v[0], v[1]), low23 = _mm512_unpacklo_epi32(v[2], v[3]);
-    __m512i high01 = _mm512_unpackhi_epi32(v[0], v[1]), high23 = _mm512_unpackhi_epi32(v[2], v[3]);
-    out[0] = _mm512_unpacklo_epi64(low01, low23);
-    out[1] = _mm512_unpackhi_epi64(low01, low23);
-    out[2] = _mm512_unpacklo_epi64(high01, high23);
-    out[3] = _mm512_unpackhi_epi64(high01, high23);
 }
 
 static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
@@ -314,6 +424,7 @@ const integer_kernels integer_avx512 = {.round = round_row,
                                         .panel = {panel_mxfp4, panel_q8_0},
                                         .unpack = {unpack_mxfp4, unpack_q8_0},
                                         .multiply = multiply,
-                                        .group = GROUP};
+                                        .group = GROUP,
+                                        .few = PANEL_TOKENS};
 
 #endif

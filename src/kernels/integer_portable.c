@@ -68,7 +68,7 @@ void integer_split(size_t cols, size_t together, activation_row row) {
                 sum += q[i];
             }
         }
-        row.biases[b] = FP4_BIAS * sum;
+        row.sums[b] = sum;
     }
 }
 
@@ -93,12 +93,16 @@ static void round_row(const float *x, size_t cols, activation_row out) {
     integer_split(cols, 1, out);
 }
 
-static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    for (size_t r = 0; r < PANEL_ROWS; r++) y[r] = dot_mxfp4(rows + r * row_bytes, cols, x);
+static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                        float *y) {
+    for (size_t t = 0; t < tokens; t++, y += PANEL_ROWS)
+        for (size_t r = 0; r < PANEL_ROWS; r++) y[r] = dot_mxfp4(rows + r * row_bytes, cols, x[t]);
 }
 
-static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, activation_row x, float *y) {
-    for (size_t r = 0; r < PANEL_ROWS; r++) y[r] = dot_q8_0(rows + r * row_bytes, cols, x);
+static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+                       float *y) {
+    for (size_t t = 0; t < tokens; t++, y += PANEL_ROWS)
+        for (size_t r = 0; r < PANEL_ROWS; r++) y[r] = dot_q8_0(rows + r * row_bytes, cols, x[t]);
 }
 
 const integer_kernels integer_portable = {.round = round_row, .together = 1, .panel = {panel_mxfp4, panel_q8_0}};

@@ -64,16 +64,18 @@ static void multiply_rows(const matrix *w, integer_format format, uint32_t row, 
     }
 }
 
-/* Few tokens: each goes once through a panel, which is in the nearest cache from the second on. */
+/* Few tokens: a panel is multiplied with some at a time, and is in the nearest caches when the next come. */
 static void multiply_panels(const matrix *w, integer_format format, uint32_t row, uint32_t row_end, const operand *x,
                             const target *y) {
     integer_panel *panel = integer_kernels_used()->panel[format];
     for (; row < row_end; row += PANEL_ROWS) {
-        for (size_t t = 0; t < x->tokens; t++) {
-            float products[PANEL_ROWS];
-            panel(w->data + row * w->row_bytes, w->row_bytes, w->cols, activations_row(x->rounded, row_of(x, t)),
-                  products);
-            deliver(y, t, row, PANEL_ROWS, products);
+        for (size_t t = 0, count; t < x->tokens; t += count) {
+            activation_row tokens[PANEL_TOKENS];
+            float products[PANEL_TOKENS * PANEL_ROWS];
+            count = x->tokens - t < PANEL_TOKENS ? x->tokens - t : PANEL_TOKENS;
+            for (size_t i = 0; i < count; i++) tokens[i] = activations_row(x->rounded, row_of(x, t + i));
+            panel(w->data + row * w->row_bytes, w->row_bytes, w->cols, tokens, count, products);
+            for (size_t i = 0; i < count; i++) deliver(y, t + i, row, PANEL_ROWS, products + i * PANEL_ROWS);
         }
     }
 }

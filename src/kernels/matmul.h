@@ -23,8 +23,9 @@ typedef struct operand {
     const uint32_t *index;
     const float *x; /* rows of `stride` floats */
     size_t stride;
-    const activations *rounded;  /* the same rows; NULL when every product is to be made in float32 */
-    const packed_tokens *packed; /* the tokens, rearranged; or NULL. Worth it from two tokens on. */
+    const activations *rounded; /* the same rows; NULL when every product is to be made in float32 */
+    const packed_tokens
+        *packed; /* the tokens, rearranged; or NULL. Worth it for more than integer_kernels.few tokens. */
 } operand;
 
 /* Where products go: row r of token t to y[(index ? index[t] : t) * stride + r], as

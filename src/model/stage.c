@@ -28,8 +28,9 @@ void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end) {
 }
 
 packed_tokens stage_packed(const stage *s, const activations *a, size_t first, size_t tokens) {
-    size_t cols = a->cols, group = a->rows ? integer_kernels_used()->group : 0;
-    if (tokens < 2 || group == 0) return (packed_tokens){0};
+    const integer_kernels *kernels = integer_kernels_used();
+    size_t cols = a->cols, group = a->rows ? kernels->group : 0;
+    if (tokens <= kernels->few || group == 0) return (packed_tokens){0};
     return (packed_tokens){.tokens = tokens,
                            .cols = cols,
                            .group = group,

@@ -54,7 +54,7 @@ static void rounded_rows_are_equal_everywhere(void **state) {
             size_t blocks = cols / 32, together = integer_kernels_used()->together;
             assert_memory_equal(row.q, plain.q, cols * sizeof *row.q);
             assert_memory_equal(row.scales, plain.scales, blocks * sizeof *row.scales);
-            assert_memory_equal(row.biases, plain.biases, blocks * sizeof *row.biases);
+            assert_memory_equal(row.sums, plain.sums, blocks * sizeof *row.sums);
             for (uint32_t c = 0; c < cols; c++) {
                 float scale = row.scales[c / 32];
                 size_t digit = integer_digit(together, c);
