@@ -119,11 +119,34 @@ static void run_attention(stage *s) {
 
 /* ---- the stage ---- */
 
-static void run_layer(stage *s) {
+/* Of tokens whose logits nobody wants, the last layer only leaves keys and values: rows of x that want logits take part
+ * in the experts' work, side by side, and go back to their places. */
+static void run_last_experts(stage *s) {
+    uint32_t count = s->count, kept = 0;
+    size_t width = s->hp.d_model;
+    for (uint32_t t = 0; t < count; t++) {
+        if (!s->tokens[t].logits) continue;
+        if (kept != t) memcpy(s->x + kept * width, s->x + t * width, width * sizeof *s->x);
+        kept++;
+    }
+    s->count = kept;
+    if (kept > 0) moe_run(s);
+    s->count = count;
+    for (uint32_t t = count; t-- > 0;) {
+        if (!s->tokens[t].logits) continue;
+        kept--;
+        if (kept != t) memcpy(s->x + t * width, s->x + kept * width, width * sizeof *s->x);
+    }
+}
+
+static void run_layer(stage *s, bool last) {
     double start = clock_seconds();
     run_attention(s);
     double middle = clock_seconds();
-    moe_run(s);
+    if (last)
+        run_last_experts(s);
+    else
+        moe_run(s);
     s->spent.attention += middle - start;
     s->spent.experts += clock_seconds() - middle;
 }
@@ -138,7 +161,7 @@ gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, 
         s->layer = &s->weights->layers[i];
         s->kv_layer = &s->kv.layers[i];
         s->layer_number = s->weights->slice.layer_begin + i;
-        run_layer(s);
+        run_layer(s, s->weights->slice.output && i + 1 == s->kv.n_layers);
     }
     return GPTOSS_OK;
 }

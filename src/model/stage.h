@@ -22,8 +22,9 @@ void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x);
 /* Runs x[count][d_model], the residual stream of tokens[count], through the stage's layers in place, reading and
  * extending the KV cache. tokens is a valid wave within stage_limits(); of each of its sequences all earlier positions
  * were run before; a sequence that starts again at position 0 forgets what it was. A token's result does not depend on
- * the other sequences in its wave, nor on how its own was cut into waves. Returns GPTOSS_CANCELLED, with x and the
- * cache unusable, soon after cancel_request(). */
+ * the other sequences in its wave, nor on how its own was cut into waves. Behind the model's last layer only the rows
+ * of tokens that want logits have a meaning. Returns GPTOSS_CANCELLED, with x and the cache unusable, soon after
+ * cancel_request(). */
 gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, float *x);
 
 /* logits[count][n_vocab] of x[count][d_model], count <= chunk. Only on a slice with the output; x is not changed. */

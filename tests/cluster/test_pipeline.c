@@ -46,7 +46,7 @@ static float *logits_alone(const golden *g, const uint32_t *tokens, uint32_t cou
     part p = open_part(g->path, 0, 1, 1, POSITIONS);
     float *x = malloc(count * p.hp.d_model * sizeof *x), *logits = malloc(count * g->n_vocab * sizeof *logits);
     wave_token wave[POSITIONS];
-    wave_of_run(tokens, count, 0, 0, 0, wave);
+    wave_of_run(tokens, count, 0, 0, count, wave);
     stage_embed(p.stage, wave, count, x);
     assert_int_equal(stage_forward(p.stage, wave, count, x), GPTOSS_OK);
     stage_logits(p.stage, x, count, logits);

@@ -52,7 +52,7 @@ static float *model_logits(model *m, const uint32_t *tokens, size_t count, uint3
     wave_token wave[POSITIONS];
     for (uint32_t at = 0; at < count; at += chunk) {
         uint32_t n = count - at < chunk ? (uint32_t)(count - at) : chunk;
-        wave_of_run(tokens + at, n, 0, at, 0, wave);
+        wave_of_run(tokens + at, n, 0, at, n, wave);
         stage_embed(m->stages[0], wave, n, x);
         for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], wave, n, x), GPTOSS_OK);
         stage_logits(m->stages[m->n_stages - 1], x, n, logits + at * m->hp.n_vocab);
