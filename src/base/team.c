@@ -1,14 +1,16 @@
 #include "base/team.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 
-/* Waiting begins with a short spin, since the next step of a layer usually follows within microseconds, and then
- * sleeps, since other ranks may need the core. */
-enum { SPINS_BEFORE_SLEEP = 2000 };
+/* Waiting begins with a short spin, since the next step of a layer usually follows within microseconds, goes on by
+ * offering the core to whoever wants it, since waking up takes longer than most waits, and ends in sleep. */
+enum { SPINS = 2000, YIELDS = 500 };
 
 struct team {
     int threads, started;
@@ -35,21 +37,26 @@ static void spin_pause(void) {
 #endif
 }
 
-static void await_round(team *t, unsigned seen) {
-    for (int i = 0; i < SPINS_BEFORE_SLEEP; i++) {
-        if (atomic_load_explicit(&t->round, memory_order_acquire) != seen) return;
+/* Pauses between looks number 0, 1, ...; returns false when it is time to sleep. */
+static bool pause_briefly(int look) {
+    if (look < SPINS)
         spin_pause();
-    }
+    else
+        sched_yield();
+    return look < SPINS + YIELDS;
+}
+
+static void await_round(team *t, unsigned seen) {
+    for (int look = 0; pause_briefly(look); look++)
+        if (atomic_load_explicit(&t->round, memory_order_acquire) != seen) return;
     pthread_mutex_lock(&t->mutex);
     while (atomic_load(&t->round) == seen) pthread_cond_wait(&t->start, &t->mutex);
     pthread_mutex_unlock(&t->mutex);
 }
 
 static void await_finish(team *t) {
-    for (int i = 0; i < SPINS_BEFORE_SLEEP; i++) {
+    for (int look = 0; pause_briefly(look); look++)
         if (atomic_load_explicit(&t->unfinished, memory_order_acquire) == 0) return;
-        spin_pause();
-    }
     pthread_mutex_lock(&t->mutex);
     while (atomic_load(&t->unfinished) != 0) pthread_cond_wait(&t->finish, &t->mutex);
     pthread_mutex_unlock(&t->mutex);

@@ -2,7 +2,10 @@
 
 #include <math.h>
 
+#include "kernels/exp.h"
+#include "kernels/isa.h"
 #include "kernels/matmul.h"
+#include "kernels/ops_kernels.h"
 
 static const double PI = 3.14159265358979323846;
 
@@ -72,9 +75,13 @@ void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *ch
 }
 
 void swiglu_clamped(const float *gate, const float *up, size_t count, float *h) {
-    for (size_t i = 0; i < count; i++) {
+    size_t i = 0;
+#if defined(__x86_64__)
+    if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) i = swiglu_avx2(gate, up, count, h);
+#endif
+    for (; i < count; i++) {
         float g = gate[i] > 7.0f ? 7.0f : gate[i];
         float u = up[i] > 7.0f ? 7.0f : up[i] < -7.0f ? -7.0f : up[i];
-        h[i] = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
+        h[i] = g / (1.0f + exp_f32(-1.702f * g)) * (u + 1.0f);
     }
 }

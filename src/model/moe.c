@@ -10,34 +10,41 @@
 
 static uint32_t experts_used(const stage *s) { return s->weights->slice.expert_0_only ? 1 : s->hp.n_experts_used; }
 
-static void route_step(void *context, int worker, int workers) {
+static void norm_step(void *context, int worker, int workers) {
     stage *s = context;
-    const hparams *hp = &s->hp;
-    const layer_weights *l = s->layer;
-    routing *r = &s->routing;
-    uint32_t k = experts_used(s);
+    size_t width = s->hp.d_model;
     uint64_t begin, end;
     team_share(s->count, 1, worker, workers, &begin, &end);
     for (uint64_t t = begin; t < end; t++)
-        rms_norm(s->x + t * hp->d_model, l->ffn_norm, hp->d_model, hp->norm_eps, s->normed + t * hp->d_model);
+        rms_norm(s->x + t * width, s->layer->ffn_norm, width, s->hp.norm_eps, s->normed + t * width);
     stage_round(&s->rounded_normed, s->normed, begin, end);
-    if (s->weights->slice.expert_0_only) {
-        for (uint64_t t = begin; t < end; t++) {
+}
+
+/* Workers share the router's rows: it is read once, and one token keeps all of them busy. */
+static void router_step(void *context, int worker, int workers) {
+    stage *s = context;
+    uint32_t n_experts = s->hp.n_experts;
+    uint64_t begin, end;
+    team_share(n_experts, 1, worker, workers, &begin, &end);
+    const operand x = {.tokens = s->count,
+                       .x = s->normed,
+                       .stride = s->hp.d_model,
+                       .rounded = s->rounded_normed.rows ? &s->rounded_normed : NULL};
+    const target y = {.y = s->routing.router_logits, .stride = n_experts, .bias = s->layer->router_bias};
+    matmul(&s->layer->router, (uint32_t)begin, (uint32_t)end, &x, &y, stage_scratch(s, worker));
+}
+
+static void choose_experts(stage *s) {
+    routing *r = &s->routing;
+    uint32_t k = experts_used(s), n_experts = s->hp.n_experts;
+    for (size_t t = 0; t < s->count; t++) {
+        if (s->weights->slice.expert_0_only) {
             r->chosen[t] = 0;
             r->chosen_weights[t] = 1;
+        } else {
+            top_k_softmax(r->router_logits + t * n_experts, n_experts, k, r->chosen + t * k, r->chosen_weights + t * k);
         }
-        return;
     }
-    const operand x = {.tokens = end - begin,
-                       .first = begin,
-                       .x = s->normed,
-                       .stride = hp->d_model,
-                       .rounded = s->rounded_normed.rows ? &s->rounded_normed : NULL};
-    float *logits = r->router_logits + begin * hp->n_experts;
-    matmul(&l->router, 0, hp->n_experts, &x, &(target){.y = logits, .stride = hp->n_experts, .bias = l->router_bias},
-           stage_scratch(s, worker));
-    for (uint64_t t = begin; t < end; t++, logits += hp->n_experts)
-        top_k_softmax(logits, hp->n_experts, k, r->chosen + t * k, r->chosen_weights + t * k);
 }
 
 /* Sorts (token, expert) pairs by expert: a counting sort, stable in tokens. */
@@ -139,7 +146,9 @@ static void down_step(void *context, int worker, int workers) {
 }
 
 void moe_run(stage *s) {
-    team_run(s->team, route_step, s);
+    team_run(s->team, norm_step, s);
+    if (!s->weights->slice.expert_0_only) team_run(s->team, router_step, s);
+    choose_experts(s);
     group_by_expert(s);
     if (s->count > 1 && s->rounded_normed.rows) team_run(s->team, pack_step, s);
     team_run(s->team, gate_up_step, s);

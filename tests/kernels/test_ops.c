@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "kernels/isa.h"
 #include "kernels/ops.h"
 #include "random.h"
 #include "support.h"
@@ -231,6 +232,32 @@ static void swiglu_equals_its_formula(void **state) {
     assert_memory_equal(in_up, h, sizeof h);
 }
 
+static void swiglu_has_the_same_bits_on_every_instruction_set(void **state) {
+    (void)state;
+    enum { COUNT = 1027 };
+    float gate[COUNT], up[COUNT], want[COUNT], got[COUNT];
+    uint64_t seed = 8;
+    random_floats(&seed, gate, COUNT);
+    random_floats(&seed, up, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        gate[i] *= i % 3 ? 10.0f : 100.0f;
+        up[i] *= 10.0f;
+    }
+    gate[3] = up[5] = NAN;
+    gate[9] = -INFINITY;
+    up[11] = INFINITY;
+    isa_use(ISA_PORTABLE);
+    swiglu_clamped(gate, up, COUNT, want);
+    for (int which = ISA_PORTABLE; which < ISA_COUNT; which++) {
+        if (!isa_available((isa)which)) continue;
+        isa_use((isa)which);
+        swiglu_clamped(gate, up, COUNT, got);
+        for (int i = 0; i < COUNT; i++)
+            assert_true(memcmp(&got[i], &want[i], sizeof got[i]) == 0 || (isnan(got[i]) && isnan(want[i])));
+    }
+    isa_use(isa_best());
+}
+
 static void swiglu_clamps_one_side_of_gate_and_both_of_up(void **state) {
     (void)state;
     const float gate[] = {7, 8, 1e30f, INFINITY, 1, 1, 1, 1, -50, -1e30f};
@@ -258,6 +285,7 @@ int main(void) {
         cmocka_unit_test(the_k_largest_in_order),
         cmocka_unit_test(experts_are_still_valid_when_no_logit_is_a_number),
         cmocka_unit_test(swiglu_equals_its_formula),
+        cmocka_unit_test(swiglu_has_the_same_bits_on_every_instruction_set),
         cmocka_unit_test(swiglu_clamps_one_side_of_gate_and_both_of_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
