@@ -73,6 +73,7 @@ typedef struct harmony_function { /* that the model may call as functions.NAME *
 typedef struct harmony_prompt {
     const char *date; /* "YYYY-MM-DD" */
     harmony_effort effort;
+    bool browser, python;     /* describe these built-in tools */
     const char *instructions; /* the developer's; NULL: none */
     const harmony_function *functions;
     size_t function_count;

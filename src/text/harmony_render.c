@@ -36,6 +36,14 @@ static gptoss_status put(writer *w, const char *text, gptoss_error *err) {
     return buffer_append_text(w->text, text, err);
 }
 
+static gptoss_status put_built_in_tools(writer *w, const harmony_prompt *p, gptoss_error *err) {
+    if (!p->browser && !p->python) return GPTOSS_OK;
+    TRY(put(w, "# Tools\n\n", err));
+    if (p->browser) TRY(put(w, harmony_tools_browser, err));
+    if (p->python) TRY(put(w, harmony_tools_python, err));
+    return GPTOSS_OK;
+}
+
 static gptoss_status put_system_message(writer *w, const harmony_prompt *p, gptoss_error *err) {
     TRY(put_special(w, HARMONY_START, err));
     TRY(put(w, "system", err));
@@ -44,9 +52,10 @@ static gptoss_status put_system_message(writer *w, const harmony_prompt *p, gpto
                       "You are ChatGPT, a large language model trained by OpenAI.\n"
                       "Knowledge cutoff: 2024-06\n"
                       "Current date: %s\n\n"
-                      "Reasoning: %s\n\n"
-                      "# Valid channels: analysis, commentary, final. Channel must be included for every message.",
+                      "Reasoning: %s\n\n",
                       p->date, harmony_effort_name(p->effort)));
+    TRY(put_built_in_tools(w, p, err));
+    TRY(put(w, "# Valid channels: analysis, commentary, final. Channel must be included for every message.", err));
     if (p->function_count) TRY(put(w, "\nCalls to these tools must go to the commentary channel: 'functions'.", err));
     return put_special(w, HARMONY_END, err);
 }

@@ -5,12 +5,20 @@
 #include <string.h>
 
 #include "gguf/vocab_map.h"
+#include "text/schema_ref.h"
 
-enum { MAX_DEPTH = 32 }; /* nested schemas; what lies deeper is "any" */
+enum {
+    MAX_DEPTH = 32,      /* nested schemas; what lies deeper is "any" */
+    MAX_REFERENCES = 500 /* of a function that are spelled out; the others become names, or the text could explode */
+};
 
 /* The text being written and the schemas that surround the one at hand. */
 typedef struct writer {
     buffer *out;
+    const cJSON *root;              /* what "$ref" refers to */
+    const cJSON *open[MAX_DEPTH];   /* the definitions being spelled out */
+    int open_count;                 /* ... of which there are so many */
+    int references;                 /* spelled out so far */
     int depth;                      /* of nested schemas */
     char indent[4 * MAX_DEPTH + 1]; /* of the lines of the innermost object */
 } writer;
@@ -112,9 +120,15 @@ static gptoss_status index_required(const cJSON *object, vocab_map *out, gptoss_
     return GPTOSS_OK;
 }
 
+/* A property's own description, or that of the definition it refers to. */
+static const char *describe(const writer *w, const cJSON *property) {
+    const char *own = get_text(property, "description");
+    return own ? own : get_text(schema_ref_find(w->root, get_text(property, "$ref")), "description");
+}
+
 /* One property of an object: comments above it, then "name?: type, // default: x". */
 static gptoss_status put_property(writer *w, const cJSON *property, bool required, gptoss_error *err) {
-    const char *title = get_text(property, "title"), *description = get_text(property, "description");
+    const char *title = get_text(property, "title"), *description = describe(w, property);
     const cJSON *examples = get(property, "examples"), *example, *variants = get(property, "oneOf");
     if (title) {
         TRY(harmony_tools_write_comment(title, w->indent, w->out, err));
@@ -161,7 +175,10 @@ static gptoss_status put_object(writer *w, const cJSON *schema, gptoss_error *er
     TRY(index_required(schema, &required, err));
     size_t outer = strlen(w->indent);
     if (w->depth > 1) strcat(w->indent, "    "); /* the lines of the outermost object are not indented */
-    gptoss_status status = put(w, "{\n", err);
+    const char *description = get_text(schema, "description");
+    gptoss_status status = GPTOSS_OK;
+    if (description) status = harmony_tools_write_comment(description, w->indent, w->out, err);
+    if (status == GPTOSS_OK) status = put(w, "{\n", err);
     if (status == GPTOSS_OK) status = put_properties(w, properties, &required, err);
     if (status == GPTOSS_OK) status = put(w, w->indent, err);
     if (status == GPTOSS_OK) status = put(w, "}", err);
@@ -178,15 +195,30 @@ static bool is_union(const cJSON *schema) {
 static gptoss_status put_array(writer *w, const cJSON *schema, gptoss_error *err) {
     const cJSON *items = get(schema, "items");
     if (!items) return put(w, "Array<any>", err);
-    bool bracket = is_union(items);
+    const cJSON *target = schema_ref_find(w->root, get_text(items, "$ref"));
+    bool bracket = is_union(target ? target : items);
     if (bracket) TRY(put(w, "(", err));
     TRY(put_type(w, items, err));
     return put(w, bracket ? ")[]" : "[]", err);
 }
 
+/* Spells out the definition, unless it contains itself or there were too many: then its name must do. */
+static gptoss_status put_reference(writer *w, const char *ref, gptoss_error *err) {
+    const cJSON *target = schema_ref_find(w->root, ref);
+    if (!target) return put(w, "any", err);
+    bool within = w->references++ >= MAX_REFERENCES || w->open_count == MAX_DEPTH;
+    for (int i = 0; i < w->open_count; i++) within |= w->open[i] == target;
+    if (within) return put(w, target == w->root ? "object" : schema_ref_name(ref), err);
+    w->open[w->open_count++] = target;
+    gptoss_status status = put_type(w, target, err);
+    w->open_count--;
+    return status;
+}
+
 /* The type without the "| null" of a nullable one. */
 static gptoss_status put_plain_type(writer *w, const cJSON *schema, gptoss_error *err) {
     const cJSON *type = get(schema, "type"), *constant = get(schema, "const");
+    if (get_text(schema, "$ref")) return put_reference(w, get_text(schema, "$ref"), err);
     if (has_items(get(schema, "oneOf"))) return put_union(w, get(schema, "oneOf"), put_type, err);
     if (has_items(get(schema, "anyOf"))) return put_union(w, get(schema, "anyOf"), put_type, err);
     if (has_items(get(schema, "enum"))) return put_union(w, get(schema, "enum"), put_literal, err);
@@ -211,11 +243,16 @@ static gptoss_status put_type(writer *w, const cJSON *schema, gptoss_error *err)
 static gptoss_status put_function(writer *w, const harmony_function *function, gptoss_error *err) {
     if (function->description) TRY(harmony_tools_write_comment(function->description, "", w->out, err));
     TRY(buffer_printf(w->out, err, "type %s = (", function->name));
-    const cJSON *properties = get(function->parameters, "properties");
+    const char *ref = get_text(function->parameters, "$ref");
+    w->root = function->parameters;
+    w->references = 0;
+    const cJSON *parameters = ref ? schema_ref_find(w->root, ref) : w->root,
+                *properties = get(parameters, "properties");
     if (cJSON_IsObject(properties) && properties->child) {
         TRY(put(w, "_: ", err));
-        w->depth = 1;
-        TRY(put_object(w, function->parameters, err));
+        w->open[0] = parameters;
+        w->open_count = w->depth = 1;
+        TRY(put_object(w, parameters, err));
     }
     return put(w, ") => any;\n\n", err);
 }

@@ -5,6 +5,10 @@
 #include "base/buffer.h"
 #include "text/harmony.h"
 
+/* The sections of the system message that describe the built-in tools, each followed by an empty line. Models were
+ * trained on exactly these texts. */
+extern const char harmony_tools_browser[], harmony_tools_python[];
+
 /* Appends "# Tools", the namespace "functions" and a type for each function. */
 gptoss_status harmony_tools_write(const harmony_function *functions, size_t count, buffer *out, gptoss_error *err);
 

@@ -1,4 +1,4 @@
-/* Prompts against the golden texts, and what text may do in them. */
+/* Prompts against the golden texts and the examples of the format's documentation, and what text may do in them. */
 #include "text/harmony.h"
 
 #include "base/mem.h"
@@ -55,7 +55,7 @@ static void read_assistant(request *r, const cJSON *message) {
 static void read_request(request *r, const cJSON *line) {
     const cJSON *body = cJSON_GetObjectItem(line, "request"), *message, *tool;
     const cJSON *format = cJSON_GetObjectItem(cJSON_GetObjectItem(body, "response_format"), "json_schema");
-    const char *effort = get_text(body, "reasoning_effort"), *last_called = "tide";
+    const char *effort = get_text(body, "reasoning_effort");
     *r = (request){.prompt = {.date = get_text(line, "date"), .messages = r->messages, .functions = r->functions}};
     assert_true(harmony_effort_by_name(effort ? effort : "medium", &r->prompt.effort));
     cJSON_ArrayForEach(message, cJSON_GetObjectItem(body, "messages")) {
@@ -67,7 +67,12 @@ static void read_request(request *r, const cJSON *line) {
         else if (strcmp(role, "assistant") == 0)
             read_assistant(r, message);
         else
-            add_message(r, HARMONY_TOOL, HARMONY_COMMENTARY, last_called, content);
+            add_message(r, HARMONY_TOOL, HARMONY_COMMENTARY,
+                        get_text(message, "name") ? get_text(message, "name") : "tide", content);
+    }
+    cJSON_ArrayForEach(tool, cJSON_GetObjectItem(body, "built_in")) {
+        bool browser = strcmp(cJSON_GetStringValue(tool), "browser") == 0;
+        *(browser ? &r->prompt.browser : &r->prompt.python) = true;
     }
     cJSON_ArrayForEach(tool, cJSON_GetObjectItem(body, "tools")) {
         const cJSON *function = cJSON_GetObjectItem(tool, "function");
@@ -76,6 +81,7 @@ static void read_request(request *r, const cJSON *line) {
     }
     if (format) {
         r->prompt.format_name = get_text(format, "name");
+        r->prompt.format_description = get_text(format, "description");
         r->prompt.format_schema = cJSON_GetObjectItem(format, "schema");
     }
 }
@@ -101,8 +107,10 @@ static void check_golden(const cJSON *line, void *context) {
 static void test_golden_prompts(void **state) {
     (void)state;
     assert_int_equal(vocabulary_each_line("harmony-render.jsonl", check_golden, small), 6);
+    assert_int_equal(vocabulary_each_line("harmony-documented.jsonl", check_golden, small), 9);
     tokenizer *real = vocabulary_open_o200k();
     assert_int_equal(vocabulary_each_line("harmony-render.jsonl", check_golden, real), 6);
+    assert_int_equal(vocabulary_each_line("harmony-documented.jsonl", check_golden, real), 9);
     tokenizer_close(real);
 }
 

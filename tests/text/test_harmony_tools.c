@@ -84,6 +84,8 @@ static void test_types(void **state) {
          "p: {\n    a: {\n        // Deep.\n        b?: string,\n        },\n    },"},
         {"{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}}}}",
          "p: {\n    a?: string,\n    }[],"},
+        {"{\"type\":\"object\",\"description\":\"A place.\",\"properties\":{\"a\":{\"type\":\"string\"}}}",
+         "// A place.\np:     // A place.\n{\n    a?: string,\n    },"},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) check_property(types[i][0], types[i][1]);
 }
@@ -95,6 +97,61 @@ static void test_order_and_required(void **state) {
         "{\"type\":\"object\",\"required\":[\"z\",7,\"unknown\"],\"properties\":{\"z\":{\"type\":\"string\"},"
         "\"a\":{\"type\":\"string\"},\"m\":{\"type\":\"string\"}}}",
         "type f = (_: {\nz: string,\na?: string,\nm?: string,\n}) => any;");
+}
+
+/* A function whose parameters are "p" with the given schema and definitions; the text of p's type. */
+static void check_reference(const char *schema, const char *definitions, const char *expected) {
+    buffer function = {0}, type = {0};
+    assert_ok(buffer_printf(&function, err,
+                            "{\"type\":\"object\",\"properties\":{\"p\":%s},\"required\":[\"p\"],\"$defs\":%s}", schema,
+                            definitions));
+    assert_ok(buffer_printf(&type, err, "type f = (_: {\n%s\n}) => any;", expected));
+    check_function(NULL, function.data, type.data);
+    buffer_free(&function);
+    buffer_free(&type);
+}
+
+static void test_references(void **state) {
+    (void)state;
+    static const char definitions[] = "{\"Unit\":{\"enum\":[\"m\",\"ft\"],\"description\":\"Of length.\"},"
+                                      "\"Node\":{\"type\":\"object\",\"properties\":{\"next\":{\"anyOf\":[{\"$ref\":\"#"
+                                      "/$defs/Node\"},{\"type\":\"null\"}]}}},"
+                                      "\"a/b~c\":{\"type\":\"boolean\"},\"Loop\":{\"$ref\":\"#/$defs/Loop\"}}";
+    static const char *const cases[][2] = {
+        {"{\"$ref\":\"#/$defs/Unit\"}", "// Of length.\np: \"m\" | \"ft\","},
+        {"{\"$ref\":\"#/$defs/Unit\",\"description\":\"Mine.\",\"default\":\"m\"}",
+         "// Mine.\np: \"m\" | \"ft\", // default: \"m\""},
+        {"{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/Unit\"}}", "p: (\"m\" | \"ft\")[],"},
+        {"{\"$ref\":\"#/$defs/Node\"}", "p: {\n    next?: Node | null,\n    },"},
+        {"{\"$ref\":\"#/$defs/a~1b~0c\"}", "p: boolean,"},
+        {"{\"$ref\":\"#/$defs/Loop\"}", "p: Loop,"},
+        {"{\"$ref\":\"#\"}", "p: object,"},
+        {"{\"$ref\":\"#/$defs/None\"}", "p: any,"},
+        {"{\"$ref\":\"#/$defs/Unit/enum/7\"}", "p: any,"},
+        {"{\"$ref\":\"elsewhere.json#/a\"}", "p: any,"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_reference(cases[i][0], definitions, cases[i][1]);
+    check_function(NULL,
+                   "{\"$ref\":\"#/$defs/P\",\"$defs\":{\"P\":{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#/"
+                   "$defs/P\"}}}}}",
+                   "type f = (_: {\na?: P,\n}) => any;");
+}
+
+/* Each definition refers to the next one twice: spelled out, 2^12 of them. */
+static void test_exploding_references_end_in_names(void **state) {
+    (void)state;
+    buffer schema = {0}, text = {0};
+    assert_ok(buffer_append_text(&schema, "{\"properties\":{\"p\":{\"$ref\":\"#/$defs/d0\"}},\"$defs\":{", err));
+    for (int i = 0; i < 12; i++)
+        assert_ok(buffer_printf(&schema, err,
+                                "\"d%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"$ref\":\"#/$defs/d%d\"}]},", i,
+                                i + 1, i + 1));
+    assert_ok(buffer_append_text(&schema, "\"d12\":{\"type\":\"string\"}}}", err));
+    write_function(NULL, schema.data, &text);
+    assert_true(text.size < 20000);
+    assert_non_null(strstr(text.data, "string | string"));
+    buffer_free(&schema);
+    buffer_free(&text);
 }
 
 /* As deep as cJSON reads: neither the stack nor the output explodes. */
@@ -117,6 +174,8 @@ int main(void) {
         cmocka_unit_test(test_functions_without_parameters),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_order_and_required),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_exploding_references_end_in_names),
         cmocka_unit_test(test_deep_schemas_end_in_any),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
