@@ -48,6 +48,28 @@ const char *harmony_finish_name(harmony_finish finish) {
     return "stop";
 }
 
+const char *harmony_recovery_name(harmony_recovery recovery) {
+    static const char *const names[HARMONY_RECOVERIES] = {[HARMONY_MENDED_NOISE] = "noise",
+                                                          [HARMONY_MENDED_CHANNEL] = "channel",
+                                                          [HARMONY_MENDED_TWO_CHANNELS] = "two_channels",
+                                                          [HARMONY_MENDED_MESSAGE] = "message",
+                                                          [HARMONY_MENDED_HEADER] = "header",
+                                                          [HARMONY_MENDED_START] = "start",
+                                                          [HARMONY_MENDED_END] = "end",
+                                                          [HARMONY_MENDED_RECIPIENT] = "recipient",
+                                                          [HARMONY_MENDED_ROLE] = "role",
+                                                          [HARMONY_MENDED_STRAY] = "stray",
+                                                          [HARMONY_MENDED_CALL] = "call",
+                                                          [HARMONY_MENDED_ANSWER] = "answer"};
+    return names[recovery];
+}
+
+uint64_t harmony_recoveries_total(const harmony_recoveries *r) {
+    uint64_t total = 0;
+    for (int i = 0; i < HARMONY_RECOVERIES; i++) total += r->counts[i];
+    return total;
+}
+
 const char *harmony_function_name(const char *recipient) {
     static const char prefix[] = "functions.";
     return strncmp(recipient, prefix, sizeof prefix - 1) == 0 ? recipient + sizeof prefix - 1 : recipient;

@@ -130,6 +130,32 @@ typedef enum harmony_finish {
 /* "stop", "tool_calls", "length" */
 const char *harmony_finish_name(harmony_finish finish);
 
+/* What had to be mended. */
+typedef enum harmony_recovery {
+    HARMONY_MENDED_NOISE,        /* words or question marks in a header that mean nothing */
+    HARMONY_MENDED_CHANNEL,      /* a channel that is missing, unknown, doubled or misspelt */
+    HARMONY_MENDED_TWO_CHANNELS, /* <|channel|> twice in a header */
+    HARMONY_MENDED_MESSAGE,      /* a header without <|message|> */
+    HARMONY_MENDED_HEADER,       /* text with no header at all */
+    HARMONY_MENDED_START,        /* <|start|>assistant missing, repeated or with another role */
+    HARMONY_MENDED_END,          /* a message that the next one's header breaks off */
+    HARMONY_MENDED_RECIPIENT,    /* a recipient that is none, or a function's name in another spelling */
+    HARMONY_MENDED_ROLE,         /* a message in the name of the user or a tool: the turn ended before it */
+    HARMONY_MENDED_STRAY,        /* a special token where it means nothing */
+    HARMONY_MENDED_CALL,         /* a tool call that was cut off */
+    HARMONY_MENDED_ANSWER,       /* the model ended its turn with neither an answer nor a tool call */
+    HARMONY_RECOVERIES
+} harmony_recovery;
+
+/* "noise", "channel", "two_channels", ...: for people and metrics */
+const char *harmony_recovery_name(harmony_recovery recovery);
+
+typedef struct harmony_recoveries {
+    uint64_t counts[HARMONY_RECOVERIES];
+} harmony_recoveries;
+
+uint64_t harmony_recoveries_total(const harmony_recoveries *r);
+
 /* Reads what a model writes after a prompt that ends in <|start|>assistant. It takes any sequence of ids: what is
  * malformed is mended the way harmony_parser.c describes, and what the model meant as text is never lost. Memory is
  * bounded: it keeps a header of at most HARMONY_HEADER_LIMIT bytes and no text. */
@@ -140,6 +166,10 @@ gptoss_status harmony_parser_open(const harmony *h, harmony_sink *sink, void *co
                                   gptoss_error *err);
 void harmony_parser_close(harmony_parser *p); /* NULL is fine */
 
+/* Tells which functions the model was offered, so that calls of "functions.get-tide" reach get_tide. Borrowed. A call
+ * of a function that resembles none keeps its name. */
+void harmony_parser_offer(harmony_parser *p, const harmony_function *functions, size_t count);
+
 /* The next id that the model wrote. Once harmony_parser_done, more ids have no effect. */
 gptoss_status harmony_parser_feed(harmony_parser *p, uint32_t id, gptoss_error *err);
 
@@ -148,7 +178,9 @@ gptoss_status harmony_parser_finish(harmony_parser *p, gptoss_error *err);
 
 bool harmony_parser_done(const harmony_parser *p);             /* the turn is over: stop generating */
 harmony_finish harmony_parser_result(const harmony_parser *p); /* after done or finish */
-uint64_t harmony_parser_recoveries(const harmony_parser *p);   /* places that had to be mended */
+
+/* At most one for each header and each place in a text. Borrowed from p. */
+const harmony_recoveries *harmony_parser_recoveries(const harmony_parser *p);
 
 /* The name of a function as clients know it: the recipient without "functions." in front. */
 const char *harmony_function_name(const char *recipient);

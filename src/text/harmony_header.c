@@ -46,6 +46,12 @@ static bool is_beginning_of(gguf_text text, const char *word) {
     return text.size <= strlen(word) && memcmp(text.bytes, word, text.size) == 0;
 }
 
+static void mend(harmony_header *h, bool wrong, harmony_recovery how) {
+    if (!wrong || h->mended) return;
+    h->mended = true;
+    h->how = how;
+}
+
 /* Makes out a channel in a word: its name, maybe with more behind it ("commentary?commentary?"), cut short, or with one
  * wrong letter in four. */
 static bool find_channel(gguf_text word, harmony_channel *out) {
@@ -109,7 +115,7 @@ static void read_role(const header_parts *parts, harmony_header *h) {
     bool addressed = take_recipient(&rest, h);
     bool alone = skip_space(rest).size == 0;
     if (addressed) take_type(&rest, h);
-    h->mended = assistant == parts->assistant || (word.size && !assistant);
+    mend(h, assistant == parts->assistant || (word.size && !assistant), HARMONY_MENDED_START);
     if (assistant || addressed || word.size == 0 || ((channel || foreign) && alone))
         h->body = skip_space(rest);
     else
@@ -145,7 +151,7 @@ static void read_channel(const header_parts *parts, harmony_header *h) {
     gguf_text after = skip_space(rest), word = take_word(&after);
     word.size = glued_recipient(word);
     bool known = find_channel(word, &h->channel);
-    h->mended |= !known || !equals(word, harmony_channel_name(h->channel));
+    mend(h, !known || !equals(word, harmony_channel_name(h->channel)), HARMONY_MENDED_CHANNEL);
     if (known) {
         rest = skip_space(rest);
         rest = skip(rest, name_in_word(word, harmony_channel_name(h->channel)));
@@ -160,7 +166,7 @@ static void read_channel(const header_parts *parts, harmony_header *h) {
     while (parts->has_message && !h->type.size && skip_space(rest).size) {
         if (take_recipient(&rest, h)) continue;
         take_type(&rest, h);
-        if (!h->type.size && take_word(&rest).size) h->mended = true;
+        mend(h, !h->type.size && take_word(&rest).size, HARMONY_MENDED_NOISE);
     }
 }
 
@@ -183,11 +189,11 @@ harmony_header harmony_header_read(const header_parts *parts) {
     if (parts->has_channel)
         read_channel(parts, &h);
     else
-        h.mended = true;
+        mend(&h, true, HARMONY_MENDED_CHANNEL);
     if (parts->type.size) read_type(parts->type, &h);
     if (equals(h.recipient, "assistant") || equals(h.recipient, "user") || equals(h.recipient, "functions.")) {
         h.recipient.size = 0;
-        h.mended = true;
+        mend(&h, true, HARMONY_MENDED_RECIPIENT);
     }
     return h;
 }
@@ -202,4 +208,36 @@ bool harmony_header_may_be_role(gguf_text text, bool assistant) {
     bool role = !assistant || equals(word, "assistant") || is_channel_name(word);
     rest = skip_space(rest);
     return role && (is_beginning_of(rest, "to=") || begins(rest, "to="));
+}
+
+/* Letters in lower case, digits as they are, all else alike. */
+static char plain(char c) {
+    if (c >= 'A' && c <= 'Z') return (char)(c | 0x20);
+    return is_letter(c) || (c >= '0' && c <= '9') || (c & 0x80) ? c : '_';
+}
+
+/* How far a name is from a function's: 0 when they differ in punctuation and capitals only. SIZE_MAX: too far. */
+static size_t distance(const char *name, const char *function) {
+    size_t size = strlen(name), other = strlen(function), same = 0;
+    while (same < size && same < other && plain(name[same]) == plain(function[same])) same++;
+    if (same == size && same == other) return 0;
+    if (size > ROLE_MAX || other > ROLE_MAX) return SIZE_MAX;
+    size_t wrong = spelling_distance(name, size, function, other);
+    return wrong <= other / 4 ? wrong : SIZE_MAX;
+}
+
+const char *harmony_header_mend_recipient(const char *recipient, const harmony_function *functions, size_t count) {
+    const char *name = harmony_function_name(recipient), *dot = strrchr(name, '.'), *best = NULL;
+    size_t least = SIZE_MAX;
+    if (begins((gguf_text){recipient, strlen(recipient)}, "browser.") || strcmp(recipient, "python") == 0) return NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(functions[i].name, name) == 0) return NULL;
+        size_t whole = distance(name, functions[i].name);
+        size_t last = dot ? distance(dot + 1, functions[i].name) : SIZE_MAX;
+        if (last < whole) whole = last;
+        if (whole >= least) continue;
+        least = whole;
+        best = functions[i].name;
+    }
+    return best;
 }

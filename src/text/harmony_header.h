@@ -24,11 +24,16 @@ typedef struct harmony_header {
     harmony_channel channel; /* final when none can be made out, so that nothing is lost */
     gguf_text recipient;     /* in full; none when it is the assistant or the user */
     gguf_text type;
-    gguf_text body; /* what must be meant as the message's text if there is no <|message|> */
-    bool mended;    /* it is not quite what the format asks for */
+    gguf_text body;       /* what must be meant as the message's text if there is no <|message|> */
+    bool mended;          /* it is not quite what the format asks for, ... */
+    harmony_recovery how; /* ... first of all in this */
 } harmony_header;
 
 harmony_header harmony_header_read(const header_parts *parts);
+
+/* The function that a call of `recipient` must mean, though it is spelled differently: another prefix or none, other
+ * punctuation or capitals, a wrong letter in four. NULL when the name is right, or resembles none. */
+const char *harmony_header_mend_recipient(const char *recipient, const harmony_function *functions, size_t count);
 
 /* Whether a role part that begins with `text` can still become one. Otherwise it is the text of a message whose header
  * was left out. */

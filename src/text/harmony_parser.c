@@ -8,6 +8,7 @@
  * - two <|channel|>s in a header: the last one counts, and a recipient in either; a misspelt, doubled or cut channel
  * name: the nearest; an unknown one or none: final, so that the user sees it;
  * - noise in a header, such as question marks, is dropped; stray special tokens inside texts too;
+ * - a call of a function in another spelling reaches the function that was offered;
  * - a message in the name of the user or a tool ends the turn: it is not the model's to write. */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,10 @@ struct harmony_parser {
     bool had_text[HARMONY_KINDS]; /* in messages before this one */
     bool called;                  /* there were tool calls */
     bool by_model;                /* the model ended the turn */
-    uint64_t recoveries;
+    harmony_recoveries recoveries;
+
+    const harmony_function *functions; /* the model was offered; borrowed */
+    size_t function_count;
 };
 
 gptoss_status harmony_parser_open(const harmony *h, harmony_sink *sink, void *context, harmony_parser **out,
@@ -65,12 +69,19 @@ void harmony_parser_close(harmony_parser *p) {
 }
 
 bool harmony_parser_done(const harmony_parser *p) { return p->state == DONE; }
-uint64_t harmony_parser_recoveries(const harmony_parser *p) { return p->recoveries; }
+const harmony_recoveries *harmony_parser_recoveries(const harmony_parser *p) { return &p->recoveries; }
+
+void harmony_parser_offer(harmony_parser *p, const harmony_function *functions, size_t count) {
+    p->functions = functions;
+    p->function_count = count;
+}
 
 harmony_finish harmony_parser_result(const harmony_parser *p) {
     if (!p->by_model) return HARMONY_FINISH_LENGTH;
     return p->called ? HARMONY_FINISH_TOOL_CALLS : HARMONY_FINISH_STOP;
 }
+
+static void mend(harmony_parser *p, harmony_recovery how) { p->recoveries.counts[how]++; }
 
 static void begin_header(harmony_parser *p) {
     for (int i = 0; i < PARTS; i++) buffer_clear(&p->parts[i]);
@@ -80,6 +91,7 @@ static void begin_header(harmony_parser *p) {
 }
 
 static void end_turn(harmony_parser *p) {
+    if (!p->called && !p->had_text[HARMONY_CONTENT]) mend(p, HARMONY_MENDED_ANSWER);
     p->by_model = true;
     p->state = DONE;
 }
@@ -111,10 +123,21 @@ static gptoss_status add_text(harmony_parser *p, const char *bytes, size_t size,
     return emit_fresh(p, err);
 }
 
-static gptoss_status begin_message(harmony_parser *p, const harmony_header *header, gptoss_error *err) {
+/* Puts the header's recipient into p->recipient, or the function it must mean. */
+static gptoss_status set_recipient(harmony_parser *p, const harmony_header *header, gptoss_error *err) {
     buffer_clear(&p->recipient);
-    buffer_clear(&p->type);
     TRY(utf8_repair(header->recipient.bytes, header->recipient.size, &p->recipient, err));
+    if (p->recipient.size == 0 || p->function_count == 0) return GPTOSS_OK;
+    const char *meant = harmony_header_mend_recipient(p->recipient.data, p->functions, p->function_count);
+    if (!meant) return GPTOSS_OK;
+    if (!header->mended) mend(p, HARMONY_MENDED_RECIPIENT);
+    buffer_clear(&p->recipient);
+    return buffer_printf(&p->recipient, err, "functions.%s", meant);
+}
+
+static gptoss_status begin_message(harmony_parser *p, const harmony_header *header, gptoss_error *err) {
+    TRY(set_recipient(p, header, err));
+    buffer_clear(&p->type);
     TRY(utf8_repair(header->type.bytes, header->type.size, &p->type, err));
     p->channel = header->channel;
     p->kind = p->recipient.size                ? HARMONY_TOOL_CALL
@@ -123,7 +146,7 @@ static gptoss_status begin_message(harmony_parser *p, const harmony_header *head
     p->stream = (utf8_stream){0};
     p->has_text = false;
     p->called |= p->kind == HARMONY_TOOL_CALL;
-    p->recoveries += header->mended;
+    if (header->mended) mend(p, header->how);
     p->state = IN_TEXT;
     return emit(p, (harmony_event){.type = HARMONY_EVENT_BEGIN}, err);
 }
@@ -134,6 +157,7 @@ static gptoss_status end_message(harmony_parser *p, bool complete, gptoss_error 
     TRY(utf8_stream_end(&p->stream, &p->fresh, err));
     TRY(emit_fresh(p, err));
     if (p->kind != HARMONY_TOOL_CALL && p->has_text) p->had_text[p->kind] = true;
+    if (p->kind == HARMONY_TOOL_CALL && !complete) mend(p, HARMONY_MENDED_CALL);
     begin_header(p);
     return emit(p, (harmony_event){.type = HARMONY_EVENT_END, .complete = complete}, err);
 }
@@ -165,16 +189,23 @@ static bool says_something(gguf_text text) {
     return false;
 }
 
+/* A message in the name of someone else: it is not the model's to write. */
+static gptoss_status refuse_role(harmony_parser *p) {
+    mend(p, HARMONY_MENDED_ROLE);
+    end_turn(p);
+    return GPTOSS_OK;
+}
+
 /* The header has no <|message|>. If it holds text, or with `call` a tool's name, it becomes a message, which is left
  * open; otherwise it is dropped. */
 static gptoss_status salvage(harmony_parser *p, bool call, gptoss_error *err) {
     harmony_header header = read_header(p, false);
-    if (header.foreign) {
-        end_turn(p);
-        return GPTOSS_OK;
-    }
+    if (header.foreign) return refuse_role(p);
     bool text = says_something(header.body);
-    p->recoveries++;
+    bool channel = p->parts[PART_CHANNEL].size > 0;
+    mend(p, !text && !header.recipient.size    ? HARMONY_MENDED_NOISE
+            : channel || header.recipient.size ? HARMONY_MENDED_MESSAGE
+                                               : HARMONY_MENDED_HEADER);
     if (!text && !(call && header.recipient.size)) {
         begin_header(p);
         return GPTOSS_OK;
@@ -203,7 +234,10 @@ static gptoss_status add_header_text(harmony_parser *p, const char *bytes, size_
 /* ---- Tokens ---- */
 
 static gptoss_status on_start(harmony_parser *p, gptoss_error *err) {
-    if (p->state == IN_TEXT || p->assistant) p->recoveries++; /* no <|end|>, or the prompt's <|start|> once more */
+    if (p->state == IN_TEXT)
+        mend(p, HARMONY_MENDED_END);
+    else if (p->assistant)
+        mend(p, HARMONY_MENDED_START); /* the prompt's once more */
     TRY(close_message(p, false, true, err));
     if (p->state != DONE) begin_header(p);
     return GPTOSS_OK;
@@ -212,12 +246,9 @@ static gptoss_status on_start(harmony_parser *p, gptoss_error *err) {
 /* A second <|channel|> in a header: of what came before it, text becomes a message and a recipient stays. */
 static gptoss_status restart_channel(harmony_parser *p, gptoss_error *err) {
     harmony_header header = read_header(p, false);
-    if (header.foreign) {
-        end_turn(p);
-        return GPTOSS_OK;
-    }
+    if (header.foreign) return refuse_role(p);
     if (header.recipient.size == 0 && says_something(header.body)) return close_message(p, false, true, err);
-    p->recoveries++;
+    mend(p, HARMONY_MENDED_TWO_CHANNELS);
     buffer_clear(&p->recipient);
     TRY(buffer_append(&p->recipient, header.recipient.bytes, header.recipient.size, err));
     begin_header(p);
@@ -228,7 +259,7 @@ static gptoss_status restart_channel(harmony_parser *p, gptoss_error *err) {
 
 static gptoss_status on_channel(harmony_parser *p, gptoss_error *err) {
     if (p->state == IN_TEXT) {
-        p->recoveries++;
+        mend(p, HARMONY_MENDED_END);
         TRY(end_message(p, true, err));
     } else if (p->part != PART_ROLE) {
         TRY(restart_channel(p, err));
@@ -239,18 +270,15 @@ static gptoss_status on_channel(harmony_parser *p, gptoss_error *err) {
 
 static gptoss_status on_message(harmony_parser *p, gptoss_error *err) {
     if (p->state == IN_TEXT) {
-        p->recoveries++;
+        mend(p, HARMONY_MENDED_STRAY);
         return GPTOSS_OK;
     }
     harmony_header header = read_header(p, true);
-    if (!header.foreign) return begin_message(p, &header, err);
-    p->recoveries++;
-    end_turn(p);
-    return GPTOSS_OK;
+    return header.foreign ? refuse_role(p) : begin_message(p, &header, err);
 }
 
 static gptoss_status on_end(harmony_parser *p, gptoss_error *err) {
-    if (p->state == IN_HEADER && is_empty_header(p)) p->recoveries++; /* one <|end|> too many */
+    if (p->state == IN_HEADER && is_empty_header(p)) mend(p, HARMONY_MENDED_STRAY); /* one <|end|> too many */
     return close_message(p, false, true, err);
 }
 
@@ -275,7 +303,7 @@ gptoss_status harmony_parser_feed(harmony_parser *p, uint32_t id, gptoss_error *
     }
     const char *bytes = tokenizer_bytes(p->format.tokenizer, id, &size);
     if (!bytes || tokenizer_is_special(p->format.tokenizer, id)) { /* it has no meaning here */
-        p->recoveries++;
+        mend(p, HARMONY_MENDED_STRAY);
         return GPTOSS_OK;
     }
     return p->state == IN_TEXT ? add_text(p, bytes, size, err) : add_header_text(p, bytes, size, err);

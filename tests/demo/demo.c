@@ -50,7 +50,7 @@ void demo_ask(harmony_prompt prompt, demo_answer *out) {
     run(&request);
     assert_ok(harmony_parser_finish(l.parser, err));
     out->finish = harmony_parser_result(l.parser);
-    out->recoveries = harmony_parser_recoveries(l.parser);
+    out->recoveries = harmony_recoveries_total(harmony_parser_recoveries(l.parser));
     harmony_parser_close(l.parser);
     tokens_free(&ids);
 }

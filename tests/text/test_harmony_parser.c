@@ -1,8 +1,7 @@
 /* What models write, well formed and not, against what it means. */
 #include "base/mem.h"
-#include "random.h"
-#include "text/harmony.h"
-#include "text/vocabulary.h"
+#include "text/answers.h"
+#include "text/stop_strings.h"
 
 static tokenizer *small;
 
@@ -18,90 +17,21 @@ static int close_small(void **state) {
     return 0;
 }
 
-/* A sink that collects the answer, and checks that events come as promised. */
-typedef struct watched {
-    harmony_answer answer;
-    bool open, has_text;
-    harmony_event begun;
-    size_t messages, cut;
-} watched;
-
-static gptoss_status watch(void *context, const harmony_event *e, gptoss_error *error) {
-    watched *w = context;
-    assert_int_equal(w->open, e->type != HARMONY_EVENT_BEGIN);
-    assert_int_equal(e->kind == HARMONY_TOOL_CALL, e->recipient[0] != '\0');
-    assert_true(utf8_valid(e->recipient, strlen(e->recipient)));
-    assert_true(utf8_valid(e->content_type, strlen(e->content_type)));
-    if (e->kind == HARMONY_REASONING) assert_int_equal(e->channel, HARMONY_ANALYSIS);
-    if (e->type == HARMONY_EVENT_BEGIN) {
-        w->open = true;
-        w->has_text = false;
-        w->begun = *e;
-        w->messages++;
-    }
-    assert_int_equal(w->begun.kind, e->kind);
-    if (e->type == HARMONY_EVENT_TEXT) {
-        const buffer *earlier = e->kind == HARMONY_REASONING ? &w->answer.reasoning : &w->answer.content;
-        bool joins = e->kind != HARMONY_TOOL_CALL && !w->has_text && earlier->size > 0;
-        assert_int_equal(e->joins, joins);
-        assert_true(e->size > 0);
-        assert_true(utf8_valid(e->text, e->size));
-        w->has_text = true;
-    }
-    if (e->type == HARMONY_EVENT_END) {
-        w->open = false;
-        w->cut += !e->complete;
-    }
-    return harmony_answer_add(&w->answer, e, error);
-}
-
-typedef struct outcome {
-    watched seen;
-    harmony_finish finish;
-    uint64_t recoveries;
-    bool done; /* before the end of generation */
-} outcome;
-
-static void parse(const tokenizer *t, const uint32_t *ids, size_t count, outcome *out) {
-    harmony h;
-    harmony_parser *p;
-    *out = (outcome){0};
-    assert_ok(harmony_open(t, &h, err));
-    assert_ok(harmony_parser_open(&h, watch, &out->seen, &p, err));
-    for (size_t i = 0; i < count; i++) assert_ok(harmony_parser_feed(p, ids[i], err));
-    out->done = harmony_parser_done(p);
-    assert_ok(harmony_parser_finish(p, err));
-    assert_true(harmony_parser_done(p));
-    assert_false(out->seen.open);
-    out->finish = harmony_parser_result(p);
-    out->recoveries = harmony_parser_recoveries(p);
-    harmony_parser_close(p);
-}
-
-static void parse_text(const tokenizer *t, const char *text, outcome *out) {
-    tokens ids = {0};
-    vocabulary_encode(t, text, &ids);
-    parse(t, ids.ids, ids.count, out);
-    tokens_free(&ids);
-}
-
-static const char *shown(const buffer *b) { return b->data ? b->data : ""; }
-
 static void check_golden(const cJSON *line, void *context) {
     outcome o;
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(line, "text"));
     const cJSON *calls = cJSON_GetObjectItem(line, "tool_calls");
-    parse_text(context, text, &o);
+    answers_parse_text(context, text, &o);
     const harmony_answer *a = &o.seen.answer;
-    assert_string_equal(shown(&a->reasoning), cJSON_GetStringValue(cJSON_GetObjectItem(line, "reasoning")));
-    assert_string_equal(shown(&a->content), cJSON_GetStringValue(cJSON_GetObjectItem(line, "content")));
+    assert_string_equal(answers_shown(&a->reasoning), cJSON_GetStringValue(cJSON_GetObjectItem(line, "reasoning")));
+    assert_string_equal(answers_shown(&a->content), cJSON_GetStringValue(cJSON_GetObjectItem(line, "content")));
     assert_string_equal(harmony_finish_name(o.finish), cJSON_GetStringValue(cJSON_GetObjectItem(line, "finish")));
     assert_int_equal(a->call_count, cJSON_GetArraySize(calls));
     for (size_t i = 0; i < a->call_count; i++) {
         const cJSON *call = cJSON_GetArrayItem(calls, (int)i);
         assert_string_equal(harmony_function_name(a->calls[i].recipient),
                             cJSON_GetStringValue(cJSON_GetArrayItem(call, 0)));
-        assert_string_equal(shown(&a->calls[i].arguments), cJSON_GetStringValue(cJSON_GetArrayItem(call, 1)));
+        assert_string_equal(answers_shown(&a->calls[i].arguments), cJSON_GetStringValue(cJSON_GetArrayItem(call, 1)));
         assert_true(a->calls[i].complete);
     }
     assert_true(o.done);
@@ -116,160 +46,30 @@ static void test_golden_answers(void **state) {
     tokenizer_close(real);
 }
 
-/* What was written; reasoning | content | recipient(arguments)... | finish | places mended. */
-typedef struct sample {
-    const char *text, *meaning;
-} sample;
-
-static const sample samples[] = {
-    /* as the format asks */
-    {"<|channel|>final<|message|>Hi.<|return|>", "|Hi.||stop|0"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi.<|return|>",
-     "Hm.|Hi.||stop|0"},
-    {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {" to=functions.f<|channel|>commentary <|constrain|>json<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {" to=functions.f<|channel|>commentary json<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {"<|channel|>analysis to=python code<|message|>1+1<|call|>", "||python(1+1)|tool_calls|0"},
-    {"<|channel|>analysis to=browser.search code<|message|>{}<|call|>", "||browser.search({})|tool_calls|0"},
-    {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|end|>"
-     "<|start|>assistant<|channel|>commentary to=functions.g <|constrain|>json<|message|>[]<|call|>",
-     "||functions.f({})functions.g([])|tool_calls|0"},
-    {"<|channel|>final <|constrain|>json<|message|>{}<|return|>", "|{}||stop|0"},
-    {"<|channel|>commentary<|message|>Wait.<|end|><|start|>assistant<|channel|>final<|message|>Done.<|return|>",
-     "|Wait.\nDone.||stop|0"},
-    {"<|channel|>final<|message|>Text after the end is ignored.<|return|>more<|message|>",
-     "|Text after the end is ignored.||stop|0"},
-    {"<|channel|>final<|message|><|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "|b||stop|0"},
-    {"<|channel|>final<|message|>Bye.<|endoftext|>", "|Bye.||stop|0"},
-    {"<|channel|>final<|message|>\xC3\xA9\xF0\x9F\x99\x82!<|return|>", "|\xC3\xA9\xF0\x9F\x99\x82!||stop|0"},
-    /* cut short */
-    {"", "|||length|0"},
-    {"<|channel|>final<|message|>Hal", "|Hal||length|0"},
-    {"<|channel|>final<|message|>Hi.<|end|>", "|Hi.||length|0"},
-    {"<|channel|>ana", "|||length|1"},
-    {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a", "||functions.f({\"a)!|length|0"},
-    {"<|channel|>commentary to=functions.f <|constrain|>js", "|||length|1"},
-    {"<|channel|>commentary to=functions.f js", "|||length|1"},
-    {"<|channel|>commentary to=func", "|||length|1"},
-    {"<|channel|>analysis<|message|>Only thoughts.<|return|>", "Only thoughts.|||stop|0"},
-    {"<|return|>", "|||stop|0"},
-    /* free text or noise after <|channel|> */
-    {"<|channel|>commentary?commentary?<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
-     "|Yes.||stop|1"},
-    {"<|channel|>?\?\?<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|channel|>?\?\?<|return|>", "|||stop|1"},
-    {"<|channel|>final and so on<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|channel|>analysis The user wants a joke<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    {"<|channel|>The sea is deep.<|return|>", "|The sea is deep.||stop|1"},
-    {"<|channel|>final\n<|message|>Yes.<|return|>", "|Yes.||stop|0"},
-    /* an unknown, doubled, cut or misspelt channel */
-    {"<|channel|>thoughts<|message|>Shown.<|return|>", "|Shown.||stop|1"},
-    {"<|channel|>analysisanalysis<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    {"<|channel|>final final<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|channel|>anaylsis<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    {"<|channel|>analysi<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    {"<|channel|>Analysis<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    {"<|channel|>comentary to=functions.f<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {"<|channel|><|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"analysis<|message|>Hm.<|return|>", "Hm.|||stop|1"},
-    /* <|channel|> twice in a header */
-    {"<|channel|>analysis<|channel|>final<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|channel|>commentary<|channel|>commentary to=functions.f<|message|>{}<|call|>",
-     "||functions.f({})|tool_calls|1"},
-    {"<|channel|>commentary to=functions.f<|channel|>commentary<|message|>{}<|call|>",
-     "||functions.f({})|tool_calls|1"},
-    {" to=functions.f<|channel|>analysis<|channel|>commentary<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {"<|channel|>Hello there.<|channel|>final<|message|>Yes.<|return|>", "|Hello there.\nYes.||stop|2"},
-    /* no <|message|> */
-    {"<|channel|>final The answer.<|return|>", "|The answer.||stop|1"},
-    {"<|channel|>finalThe answer.<|return|>", "|The answer.||stop|1"},
-    {"<|channel|>analysis I think.<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
-     "I think.|Yes.||stop|1"},
-    {"<|channel|>commentary to=functions.f json{\"a\":1}<|call|>", "||functions.f({\"a\":1})|tool_calls|1"},
-    {"<|channel|>commentary to=functions.f {\"a\":1}<|call|>", "||functions.f({\"a\":1})|tool_calls|1"},
-    {"<|channel|>commentary to=functions.f <|constrain|>json{\"a\":1}<|call|>",
-     "||functions.f({\"a\":1})|tool_calls|1"},
-    {"<|channel|>final <|constrain|>json{\"a\":1}<|return|>", "|{\"a\":1}||stop|1"},
-    {"<|channel|>commentary to=functions.f <|constrain|>json<|call|>", "||functions.f()|tool_calls|1"},
-    {"<|channel|>final Set x to=5.<|return|>", "|Set x to=5.||stop|1"},
-    /* recipients */
-    {"<|channel|>commentary to=functions.get-tide.v2<|message|>{}<|call|>", "||functions.get-tide.v2({})|tool_calls|0"},
-    {"<|channel|>commentary to=tide<|message|>{}<|call|>", "||tide({})|tool_calls|0"},
-    {"<|channel|>commentary to= functions.f<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {"<|channel|>commentaryto=functions.f<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {"<|channel|>to=functions.f commentary<|message|>{}<|call|>", "||functions.f({})|tool_calls|0"},
-    {"<|channel|>to=functions.f<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {" to=functions.f<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {" to=functions.f json<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {"<|channel|>blah to=functions.f json<|message|>{}<|call|>", "||functions.f({})|tool_calls|1"},
-    {"<|channel|>commentary to=<|message|>Hi.<|return|>", "|Hi.||stop|0"},
-    {"<|channel|>commentary to=functions.<|message|>Hi.<|return|>", "|Hi.||stop|1"},
-    {"<|channel|>commentary to=user<|message|>Hi.<|return|>", "|Hi.||stop|1"},
-    {"<|channel|>final<|message|>Hi.<|call|>", "|Hi.||stop|0"},
-    /* <|start|>assistant missing or repeated */
-    {"<|start|>assistant<|channel|>final<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"assistant<|channel|>final<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>Yes.<|return|>", "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|>assistant<|channel|>final<|message|>Yes.<|return|>", "Hm.|Yes.||stop|0"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|start|><|channel|>final<|message|>Yes.<|return|>", "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|start|>bot<|channel|>final<|message|>Yes.<|return|>",
-     "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|>final<|message|>Yes.<|return|>", "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|>Yes, it is.<|return|>", "Hm.|Yes, it is.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|start|>Yes.<|return|>", "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant Yes.<|return|>", "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|end|><|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
-     "Hm.|Yes.||stop|1"},
-    /* <|end|> missing */
-    {"<|channel|>analysis<|message|>Hm.<|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
-     "Hm.|Yes.||stop|1"},
-    {"<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>Yes.<|return|>", "Hm.|Yes.||stop|2"},
-    /* no header at all */
-    {"Just text.<|return|>", "|Just text.||stop|1"},
-    {"\n\nJust text.<|end|>", "|Just text.||length|1"},
-    {"to be or not to be<|return|>", "|to be or not to be||stop|1"},
-    {"final answer: 4<|return|>", "|final answer: 4||stop|1"},
-    {"assistants help<|return|>", "|assistants help||stop|1"},
-    {"user input<|return|>", "|user input||stop|1"},
-    {"Just text.<|channel|>final<|message|>Yes.<|return|>", "|Just text.\nYes.||stop|3"},
-    /* stray special tokens */
-    {"<|channel|>final<|message|><|message|>Y<|constrain|>e<|reserved|>s.<|return|>", "|Yes.||stop|3"},
-    {"<|channel|>fi<|reserved|>nal<|message|>Yes.<|return|>", "|Yes.||stop|1"},
-    /* speaking for someone else */
-    {"<|channel|>final<|message|>Hi.<|end|><|start|>user<|message|>Thanks!<|end|>", "|Hi.||stop|1"},
-    {"<|channel|>commentary to=functions.f<|message|>{}<|end|><|start|>functions.f to=assistant<|channel|>commentary"
-     "<|message|>42<|end|>",
-     "||functions.f({})|tool_calls|1"},
-    {"<|channel|>commentary to=functions.f<|message|>{}<|end|><|start|>f to=assistant<|channel|>commentary"
-     "<|message|>42<|end|>",
-     "||functions.f({})|tool_calls|1"},
-    {"<|channel|>final<|message|>Hi.<|end|><|start|>user<|channel|>a<|channel|>final<|message|>Thanks!",
-     "|Hi.||stop|0"},
-    /* characters cut by the end of their message */
-    {"<|channel|>final<|message|>\xC3<|end|><|start|>assistant<|channel|>final<|message|>\xA9<|return|>",
-     "|\xEF\xBF\xBD\n\xEF\xBF\xBD||stop|0"},
-};
-
 static void describe(const outcome *o, buffer *out) {
     const harmony_answer *a = &o->seen.answer;
-    assert_ok(buffer_printf(out, err, "%s|%s|", shown(&a->reasoning), shown(&a->content)));
+    assert_ok(buffer_printf(out, err, "%s|%s|", answers_shown(&a->reasoning), answers_shown(&a->content)));
     for (size_t i = 0; i < a->call_count; i++)
-        assert_ok(buffer_printf(out, err, "%s(%s)%s", a->calls[i].recipient, shown(&a->calls[i].arguments),
+        assert_ok(buffer_printf(out, err, "%s(%s)%s", a->calls[i].recipient, answers_shown(&a->calls[i].arguments),
                                 a->calls[i].complete ? "" : "!"));
-    assert_ok(buffer_printf(out, err, "|%s|%u", harmony_finish_name(o->finish), (unsigned)o->recoveries));
+    assert_ok(buffer_printf(out, err, "|%s|", harmony_finish_name(o->finish)));
+    for (harmony_recovery i = 0; i < HARMONY_RECOVERIES; i++)
+        for (uint64_t n = 0; n < o->recoveries.counts[i]; n++)
+            assert_ok(
+                buffer_printf(out, err, "%s%s", out->data[out->size - 1] == '|' ? "" : " ", harmony_recovery_name(i)));
 }
 
 static void test_samples(void **state) {
     (void)state;
     size_t wrong = 0;
-    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+    for (size_t i = 0; i < answers_sample_count; i++) {
         outcome o;
         buffer meaning = {0};
-        parse_text(small, samples[i].text, &o);
+        answers_parse_text(small, answers_samples[i].text, &o);
         describe(&o, &meaning);
-        if (strcmp(meaning.data, samples[i].meaning) != 0) {
-            print_error("%s\n  gives    %s\n  but means %s\n", samples[i].text, meaning.data, samples[i].meaning);
+        if (strcmp(meaning.data, answers_samples[i].meaning) != 0) {
+            print_error("%s\n  gives    %s\n  but means %s\n", answers_samples[i].text, meaning.data,
+                        answers_samples[i].meaning);
             wrong++;
         }
         buffer_free(&meaning);
@@ -281,12 +81,12 @@ static void test_samples(void **state) {
 /* Every beginning of every sample gives a valid answer, whose text is the beginning of what it would become. */
 static void test_generation_may_end_anywhere(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+    for (size_t i = 0; i < answers_sample_count; i++) {
         tokens ids = {0};
-        vocabulary_encode(small, samples[i].text, &ids);
+        vocabulary_encode(small, answers_samples[i].text, &ids);
         for (size_t count = 0; count <= ids.count; count++) {
             outcome o;
-            parse(small, ids.ids, count, &o);
+            answers_parse(small, ids.ids, count, &o);
             assert_true(o.done || o.finish == HARMONY_FINISH_LENGTH || o.seen.cut == 0);
             harmony_answer_free(&o.seen.answer);
         }
@@ -309,7 +109,7 @@ static void test_endless_headers_become_text(void **state) {
     append_repeated(&text, "word ", 1000);
     vocabulary_encode(small, text.data, &ids);
     assert_ok(harmony_open(small, &h, err));
-    assert_ok(harmony_parser_open(&h, watch, &w, &p, err));
+    assert_ok(harmony_parser_open(&h, answers_watch, &w, &p, err));
     for (size_t i = 0; i < ids.count; i++) {
         assert_ok(harmony_parser_feed(p, ids.ids[i], err));
         if (i > HARMONY_HEADER_LIMIT) assert_true(w.answer.content.size + 10 > i); /* it streams */
@@ -329,8 +129,8 @@ static void test_endless_noise_is_dropped(void **state) {
     append_repeated(&text, "<|channel|>", 1);
     append_repeated(&text, "?", 3000);
     append_repeated(&text, "<|channel|>final<|message|>Yes.<|return|>", 1);
-    parse_text(small, text.data, &o);
-    assert_string_equal(shown(&o.seen.answer.content), "Yes.");
+    answers_parse_text(small, text.data, &o);
+    assert_string_equal(answers_shown(&o.seen.answer.content), "Yes.");
     harmony_answer_free(&o.seen.answer);
     buffer_free(&text);
 }
@@ -344,42 +144,97 @@ static void test_plain_text_is_not_held_back(void **state) {
     watched w = {0};
     vocabulary_encode(small, "Just", &ids);
     assert_ok(harmony_open(small, &h, err));
-    assert_ok(harmony_parser_open(&h, watch, &w, &p, err));
+    assert_ok(harmony_parser_open(&h, answers_watch, &w, &p, err));
     assert_ok(harmony_parser_feed(p, ids.ids[0], err));
-    assert_string_equal(shown(&w.answer.content), "J");
+    assert_string_equal(answers_shown(&w.answer.content), "J");
     harmony_parser_close(p);
     harmony_answer_free(&w.answer);
     tokens_free(&ids);
 }
 
-/* Any ids at all: the sink checks the events, and no text between <|message|> and the next special token is lost. */
-static void test_random_ids(void **state) {
+/* A call of `recipient` where these functions were offered reaches `expected`. */
+static void check_call(const char *recipient, const char *expected, uint64_t mended) {
+    static const harmony_function offered[] = {
+        {.name = "get_tide"}, {.name = "get_time"}, {.name = "lookupWeather"}, {.name = "a"}};
+    harmony h;
+    harmony_parser *p;
+    tokens ids = {0};
+    buffer text = {0};
+    watched w = {0};
+    assert_ok(buffer_printf(&text, err, "<|channel|>commentary to=%s<|message|>{}<|call|>", recipient));
+    vocabulary_encode(small, text.data, &ids);
+    assert_ok(harmony_open(small, &h, err));
+    assert_ok(harmony_parser_open(&h, answers_watch, &w, &p, err));
+    harmony_parser_offer(p, offered, 4);
+    for (size_t i = 0; i < ids.count; i++) assert_ok(harmony_parser_feed(p, ids.ids[i], err));
+    assert_int_equal(w.answer.call_count, 1);
+    assert_string_equal(w.answer.calls[0].recipient, expected);
+    assert_int_equal(harmony_parser_recoveries(p)->counts[HARMONY_MENDED_RECIPIENT], mended);
+    harmony_parser_close(p);
+    harmony_answer_free(&w.answer);
+    tokens_free(&ids);
+    buffer_free(&text);
+}
+
+static void test_misspelt_functions_reach_the_ones_offered(void **state) {
     (void)state;
-    static const char *const pieces[] = {
-        "<|start|>",       "<|end|>",      "<|message|>", "<|channel|>", "<|constrain|>", "<|call|>",
-        "<|return|>",      "<|reserved|>", "assistant",   "analysis",    "commentary",    "final",
-        " to=functions.f", "to=",          "user",        " ",           "json",          "?",
-        "Some text. ",     "\xC3",         "\xA9",        "\xF0\x9F"};
-    const size_t piece_count = sizeof pieces / sizeof *pieces;
-    uint64_t seed = 3;
-    for (int round = 0; round < 20000; round++) {
-        outcome o;
-        tokens ids = {0};
-        size_t length = random_below(&seed, 40);
-        for (size_t i = 0; i < length; i++) {
-            if (random_below(&seed, 4) == 0) { /* also ids that do not exist */
-                uint32_t id = (uint32_t)random_below(&seed, tokenizer_count(small) + 5);
-                assert_ok(tokens_add(&ids, id, err));
-            } else {
-                vocabulary_encode(small, pieces[random_below(&seed, piece_count)], &ids);
-            }
-        }
-        parse(small, ids.ids, ids.count, &o);
-        assert_int_equal(o.finish == HARMONY_FINISH_TOOL_CALLS,
-                         o.finish != HARMONY_FINISH_LENGTH && o.seen.answer.call_count > 0);
-        harmony_answer_free(&o.seen.answer);
-        tokens_free(&ids);
-    }
+    check_call("functions.get_tide", "functions.get_tide", 0);
+    check_call("get_tide", "get_tide", 0); /* as clients know it: harmony_function_name */
+    check_call("functions.get-tide", "functions.get_tide", 1);
+    check_call("functions.Get.Tide", "functions.get_tide", 1);
+    check_call("tools.get_tide", "functions.get_tide", 1);
+    check_call("functions.lookup_weather", "functions.lookupWeather", 1);
+    check_call("functions.lookupweahter", "functions.lookupWeather", 1);
+    check_call("functions.get_tiem", "functions.get_tide", 1);
+    check_call("functions.b", "functions.b", 0); /* resembles none */
+    check_call("functions.delete_everything", "functions.delete_everything", 0);
+    check_call("browser.search", "browser.search", 0);
+    check_call("python", "python", 0);
+}
+
+/* What a client sees: messages of content joined by line breaks, up to a stop string. */
+typedef struct stopped_text {
+    stop_strings stops;
+    buffer shown;
+} stopped_text;
+
+static gptoss_status show_until_stop(void *context, const harmony_event *e, gptoss_error *error) {
+    stopped_text *s = context;
+    if (e->kind != HARMONY_CONTENT || e->type != HARMONY_EVENT_TEXT) return GPTOSS_OK;
+    if (e->joins) TRY(stop_strings_add(&s->stops, "\n", 1, &s->shown, error));
+    return stop_strings_add(&s->stops, e->text, e->size, &s->shown, error);
+}
+
+static void check_stop(const char *stop, const char *text, const char *expected) {
+    harmony h;
+    harmony_parser *p;
+    tokens ids = {0};
+    stopped_text s = {.stops = {.items = &stop, .count = 1}};
+    vocabulary_encode(small, text, &ids);
+    assert_ok(harmony_open(small, &h, err));
+    assert_ok(harmony_parser_open(&h, show_until_stop, &s, &p, err));
+    for (size_t i = 0; i < ids.count && !s.stops.hit; i++) assert_ok(harmony_parser_feed(p, ids.ids[i], err));
+    assert_ok(harmony_parser_finish(p, err));
+    if (!s.stops.hit) assert_ok(stop_strings_end(&s.stops, &s.shown, err));
+    assert_string_equal(answers_shown(&s.shown), expected);
+    harmony_parser_close(p);
+    stop_strings_free(&s.stops);
+    buffer_free(&s.shown);
+    tokens_free(&ids);
+}
+
+/* A stop string counts in the text as it is shown, wherever its messages begin and end. */
+static void test_stop_strings_across_messages(void **state) {
+    (void)state;
+    static const char text[] = "<|channel|>commentary<|message|>One, two<|end|><|start|>assistant<|channel|>analysis"
+                               "<|message|>two\nthree<|end|><|start|>assistant<|channel|>final<|message|>three, four"
+                               "<|return|>";
+    check_stop("two\nthree", text, "One, ");
+    check_stop("o\n", text, "One, tw");
+    check_stop("\nth", text, "One, two");
+    check_stop("twothree", text, "One, two\nthree, four");
+    check_stop("<|end|>", text, "One, two\nthree, four");
+    check_stop("two\nthree, four, ", text, "One, two\nthree, four");
 }
 
 static void test_text_is_never_lost(void **state) {
@@ -402,8 +257,8 @@ static void test_text_is_never_lost(void **state) {
             outcome o;
             buffer text = {0};
             assert_ok(buffer_printf(&text, err, "%sThe sea is deep.%s", before[i], after[j]));
-            parse_text(small, text.data, &o);
-            if (!strstr(shown(&o.seen.answer.content), "The sea is deep.")) fail_msg("lost in %s", text.data);
+            answers_parse_text(small, text.data, &o);
+            if (!strstr(answers_shown(&o.seen.answer.content), "The sea is deep.")) fail_msg("lost in %s", text.data);
             harmony_answer_free(&o.seen.answer);
             buffer_free(&text);
         }
@@ -418,7 +273,7 @@ static void test_vocabulary_without_optional_tokens(void **state) {
     vocabulary_remove(&v, "<|constrain|>");
     vocabulary_remove(&v, "<|call|>");
     assert_ok(vocabulary_open(&v, &t, err));
-    parse_text(t, "<|channel|>commentary to=functions.f json<|message|>{}<|return|>", &o);
+    answers_parse_text(t, "<|channel|>commentary to=functions.f json<|message|>{}<|return|>", &o);
     assert_int_equal(o.seen.answer.call_count, 1);
     assert_int_equal(o.finish, HARMONY_FINISH_TOOL_CALLS);
     harmony_answer_free(&o.seen.answer);
@@ -482,8 +337,9 @@ int main(void) {
         cmocka_unit_test(test_endless_headers_become_text),
         cmocka_unit_test(test_endless_noise_is_dropped),
         cmocka_unit_test(test_plain_text_is_not_held_back),
-        cmocka_unit_test(test_random_ids),
         cmocka_unit_test(test_text_is_never_lost),
+        cmocka_unit_test(test_misspelt_functions_reach_the_ones_offered),
+        cmocka_unit_test(test_stop_strings_across_messages),
         cmocka_unit_test(test_vocabulary_without_optional_tokens),
         cmocka_unit_test(test_a_failing_sink_is_reported),
         cmocka_unit_test(test_lack_of_memory),
