@@ -112,7 +112,7 @@ static void test_mutated_samples(void **state) {
     uint64_t seed = 11;
     uint32_t message;
     assert_true(tokenizer_special(small, "<|message|>", &message));
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 5000; round++) {
         tokens ids = {0};
         vocabulary_encode(small, answers_samples[random_below(&seed, answers_sample_count)].text, &ids);
         for (uint64_t n = 1 + random_below(&seed, 4); n > 0; n--) mutate(&ids, &seed);

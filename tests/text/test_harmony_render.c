@@ -76,8 +76,10 @@ static void read_request(request *r, const cJSON *line) {
     }
     cJSON_ArrayForEach(tool, cJSON_GetObjectItem(body, "tools")) {
         const cJSON *function = cJSON_GetObjectItem(tool, "function");
-        r->functions[r->prompt.function_count++] = (harmony_function){
-            get_text(function, "name"), get_text(function, "description"), cJSON_GetObjectItem(function, "parameters")};
+        r->functions[r->prompt.function_count++] =
+            (harmony_function){.name = get_text(function, "name"),
+                               .description = get_text(function, "description"),
+                               .parameters = cJSON_GetObjectItem(function, "parameters")};
     }
     if (format) {
         r->prompt.format_name = get_text(format, "name");

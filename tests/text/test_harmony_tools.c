@@ -8,7 +8,7 @@
 static void write_function(const char *description, const char *schema, buffer *out) {
     cJSON *parameters = schema ? cJSON_Parse(schema) : NULL;
     assert_true(!schema || parameters);
-    harmony_function f = {"f", description, parameters};
+    harmony_function f = {.name = "f", .description = description, .parameters = parameters};
     assert_ok(harmony_tools_write(&f, 1, out, err));
     cJSON_Delete(parameters);
 }
