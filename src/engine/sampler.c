@@ -155,11 +155,14 @@ static double total_weight(const sampler *s, float max) {
 }
 
 /* Gathers the tokens whose weight is at least `floor`, in the order of their ids; returns how many, and their weights'
- * sum in *mass. */
+ * sum in *mass. Most tokens are told to be below it by their logits, without computing an exponential. */
 static size_t gather(sampler *s, float max, double floor, double *mass) {
+    double limit = floor > 0 ? (double)max + s->settings.temperature * (log(floor) - 1e-6) : -INFINITY;
+    float least = nextafterf((float)limit, -INFINITY);
     size_t kept = 0;
     *mass = 0;
     for (uint32_t i = 0; i < s->n_vocab; i++) {
+        if (s->logits[i] < least) continue;
         double weight = weight_of(s, s->logits[i], max);
         if (!(weight >= floor)) continue;
         s->candidates[kept++] = (candidate){i, s->logits[i], weight};
@@ -168,32 +171,79 @@ static size_t gather(sampler *s, float max, double floor, double *mass) {
     return kept;
 }
 
+static candidate median(candidate a, candidate b, candidate c) {
+    bool ab = descending(&a, &b) < 0, bc = descending(&b, &c) < 0, ac = descending(&a, &c) < 0;
+    return ab == bc ? b : ab == ac ? c : a;
+}
+
+/* Moves the likeliest of list[count] to its front, in no order, until they are at least `first` or weigh `mass`;
+ * returns how many, at most 16 more than needed. It is quickselect (Hoare, CACM 4(7), 1961) with the median of three as
+ * its pivot; no two candidates are equal, so the pivot is never the last in order. */
+static size_t select_likeliest(candidate *list, size_t count, size_t first, double mass) {
+    size_t low = 0, high = count;
+    double before = 0; /* weight of what is in front of `low` */
+    for (int round = 0; high - low > 16 && round < 64; round++) {
+        candidate pivot = median(list[low], list[low + (high - low) / 2], list[high - 1]);
+        size_t i = low, j = high - 1;
+        for (;; i++, j--) {
+            while (descending(&list[i], &pivot) < 0) i++;
+            while (descending(&list[j], &pivot) > 0) j--;
+            if (i >= j) break;
+            candidate moved = list[i];
+            list[i] = list[j];
+            list[j] = moved;
+        }
+        double weight = 0;
+        for (i = low; i <= j; i++) weight += list[i].weight;
+        if (j + 1 >= first || before + weight >= mass) {
+            high = j + 1;
+        } else {
+            low = j + 1;
+            before += weight;
+        }
+    }
+    return high;
+}
+
+/* How many of list[count], likeliest first, top_p and min_p allow, of weights that sum to `all`. Only as many are
+ * sorted as make up top_p. */
+static size_t cut(const sampler_settings *set, candidate *list, size_t count, double all) {
+    double sum = 0, mass = set->top_p * all;
+    size_t sorted = select_likeliest(list, count, count, mass * (1 + 1e-9));
+    qsort(list, sorted, sizeof *list, descending);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && sum >= mass) return i;
+        if (i == sorted) { /* the sum in this order is a little less */
+            qsort(list + sorted, count - sorted, sizeof *list, descending);
+            sorted = count;
+        }
+        if (i > 0 && list[i].weight < set->min_p) return i;
+        sum += list[i].weight;
+    }
+    return count;
+}
+
 /* Keeps the tokens that top_k, top_p and min_p allow in s->candidates, likeliest first, and returns how many. Sorting a
- * whole vocabulary would take longer than all else here, so only tokens above a floor are sorted, and the floor is
+ * whole vocabulary would take longer than all else here, so only tokens above a floor are looked at, and the floor is
  * lowered until it is known that none below it can be allowed. */
 static size_t narrow(sampler *s, float max) {
     const sampler_settings *set = &s->settings;
     bool limits_k = set->top_k > 0 && set->top_k < s->n_vocab;
     double all = limits_k ? 0 : total_weight(s, max), mass;
+    double least = limits_k ? 0 : fmin(set->min_p, 1); /* what is below it counts for nothing */
     size_t kept;
-    for (double floor = 1e-4;; floor *= floor) { /* ends at 0 after a few rounds */
-        kept = gather(s, max, floor, &mass);
-        if (floor == 0 || floor < set->min_p || (limits_k && kept >= set->top_k) ||
+    for (double floor = 1e-3;; floor *= floor > 1e-8 ? 0.1 : floor) { /* ends at 0 after a few rounds */
+        kept = gather(s, max, fmax(floor, least), &mass);
+        if (floor <= least || floor < set->min_p || (limits_k && kept >= set->top_k) ||
             (!limits_k && mass >= set->top_p * all))
             break;
     }
-    qsort(s->candidates, kept, sizeof *s->candidates, descending);
-    if (limits_k && kept > set->top_k) kept = set->top_k;
-    if (limits_k) {
-        all = 0;
-        for (size_t i = 0; i < kept; i++) all += s->candidates[i].weight;
-    }
-    double sum = 0;
-    for (size_t i = 0; i < kept; i++) {
-        if (i > 0 && (sum >= set->top_p * all || s->candidates[i].weight < set->min_p)) return i;
-        sum += s->candidates[i].weight;
-    }
-    return kept;
+    if (!limits_k) return cut(set, s->candidates, kept, all);
+    size_t first = select_likeliest(s->candidates, kept, set->top_k, INFINITY);
+    qsort(s->candidates, first, sizeof *s->candidates, descending);
+    if (first > set->top_k) first = set->top_k;
+    for (size_t i = 0; i < first; i++) all += s->candidates[i].weight;
+    return cut(set, s->candidates, first, all);
 }
 
 /* When all tokens are allowed their order does not matter, and nothing needs sorting. */
