@@ -19,7 +19,8 @@ typedef enum gptoss_status {
     GPTOSS_IO,        /* the operating system refused a read, write or map of something valid */
     GPTOSS_PEER,      /* another rank failed or went away */
     GPTOSS_CANCELLED, /* a signal or a client ended the work early */
-    GPTOSS_INTERNAL   /* a broken invariant of this program */
+    GPTOSS_INTERNAL,  /* a broken invariant of this program */
+    GPTOSS_BUSY       /* all places are taken for now; the same request may do later */
 } gptoss_status;
 
 /* Text for people: what was being done, on what, what is wrong, what to do. One line, UTF-8, NUL-terminated. */

@@ -17,6 +17,7 @@ const char *gptoss_status_name(gptoss_status status) {
     case GPTOSS_PEER: return "another rank failed";
     case GPTOSS_CANCELLED: return "cancelled";
     case GPTOSS_INTERNAL: return "internal error";
+    case GPTOSS_BUSY: return "busy";
     }
     return "unknown status";
 }
