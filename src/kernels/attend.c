@@ -83,7 +83,7 @@ static void store_i16(const float *x, uint32_t count, uint8_t *to, size_t stride
 }
 
 void kv_head_store(const kv_head *kv, uint32_t position, const float *key, const float *value) {
-    size_t block = kv_head_bytes(kv->type, kv->head_dim, position / ATTEND_BLOCK % kv->blocks);
+    size_t block = attend_offset(kv, position);
     size_t lane = position % ATTEND_BLOCK, bytes = kv->type == KV_F32 ? 4 : 2, row = ATTEND_BLOCK * bytes;
     uint8_t *keys = kv->keys + block, *values = kv->values + block;
     uint8_t *k = keys + lane * bytes, *v = values + lane * bytes * kv->head_dim;

@@ -28,17 +28,22 @@ kv_type kv_type_used(kv_type wanted);
 const char *kv_type_name(kv_type type);               /* "i16", "f16", "f32" */
 bool kv_type_by_name(const char *name, kv_type *out); /* knows these */
 
-/* Keys and values of one key-value head of one sequence: two rings of blocks of ATTEND_BLOCK positions. Position p is
- * in block (p / ATTEND_BLOCK) % blocks. A block of keys is [head_dim][ATTEND_BLOCK], so that the scores of a block need
- * no sums across a vector; a block of values is [ATTEND_BLOCK][head_dim]. Behind either, for KV_I16, are float
- * [ATTEND_BLOCK] scales. Borrowed. */
+/* Keys and values of one key-value head of one sequence, in pages of 1 << page_bits positions that lie anywhere in a
+ * pool: position p is in page pages[(p >> page_bits) - first_page]. A page is one or more blocks of ATTEND_BLOCK
+ * positions. A block of keys is [head_dim][ATTEND_BLOCK], so that the scores of a block need no sums across a vector; a
+ * block of values is [ATTEND_BLOCK][head_dim]. Behind either, for KV_I16, are float [ATTEND_BLOCK] scales. Long caches
+ * are read fastest from pages of at least ATTEND_PIECE positions. Borrowed. */
 typedef struct kv_head {
     kv_type type; /* not KV_DEFAULT */
-    uint32_t head_dim, blocks;
-    uint8_t *keys, *values; /* on a cache line each, for speed */
+    uint32_t head_dim;
+    uint32_t page_bits;     /* 4 or more */
+    uint32_t first_page;    /* of the sequence, that pages[0] is the place of */
+    const uint32_t *pages;  /* numbers in the pool */
+    size_t stride;          /* bytes from a page to the next in the pool */
+    uint8_t *keys, *values; /* this head's part of page 0 of the pool; on a cache line each, for speed */
 } kv_head;
 
-/* Bytes of a ring: the keys, or the values, of that many blocks of a head. */
+/* Bytes of the keys, or the values, of that many blocks of a head. */
 size_t kv_head_bytes(kv_type type, uint32_t head_dim, uint32_t blocks);
 
 /* Stores key[head_dim] and value[head_dim] of one position. Different positions may be stored at the same time. NaN and
@@ -58,7 +63,7 @@ size_t attend_state_size(uint32_t heads, uint32_t head_dim);
 /* Floats of scratch for attend() and attend_piece(). */
 size_t attend_scratch_size(uint32_t heads, uint32_t head_dim);
 
-/* out[heads][head_dim] over positions [begin, end), which the ring holds; begin <= end. scratch: the calling thread's
+/* out[heads][head_dim] over positions [begin, end), which the pages hold; begin <= end. scratch: the calling thread's
  * own. All of it, in one call. */
 void attend(const attend_query *query, const kv_head *kv, uint32_t begin, uint32_t end, float *scratch, float *out);
 

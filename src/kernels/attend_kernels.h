@@ -4,11 +4,16 @@
 
 #include "kernels/attend.h"
 
-/* Scores and weights have rows of ATTEND_PIECE, one a query head; position p is at p % ATTEND_PIECE. [begin, end) are
- * positions of one piece. */
-/* The block that holds a position, in a ring. */
-static inline const uint8_t *attend_block(const kv_head *kv, const uint8_t *ring, uint32_t position) {
-    return ring + kv_head_bytes(kv->type, kv->head_dim, position / ATTEND_BLOCK % kv->blocks);
+/* Where the block that holds a position begins, in bytes from kv->keys and from kv->values. */
+static inline size_t attend_offset(const kv_head *kv, uint32_t position) {
+    uint32_t page = kv->pages[(position >> kv->page_bits) - kv->first_page];
+    uint32_t block = (position & ((1u << kv->page_bits) - 1)) / ATTEND_BLOCK;
+    return page * kv->stride + kv_head_bytes(kv->type, kv->head_dim, block);
+}
+
+/* The block that holds a position; base: kv->keys or kv->values. */
+static inline const uint8_t *attend_block(const kv_head *kv, const uint8_t *base, uint32_t position) {
+    return base + attend_offset(kv, position);
 }
 
 /* The scales of a block of KV_I16. */
@@ -16,6 +21,8 @@ static inline const uint8_t *attend_scales(const kv_head *kv, const uint8_t *blo
     return block + (size_t)ATTEND_BLOCK * kv->head_dim * sizeof(int16_t);
 }
 
+/* Scores and weights have rows of ATTEND_PIECE, one a query head; position p is at p % ATTEND_PIECE. [begin, end) are
+ * positions of one piece. */
 typedef struct attend_kernels {
     /* scores[h][p] = scale * q_h . k_p, for all positions p of the blocks that hold [begin, end): the sum of products
      * times the scale, which for KV_I16 was multiplied by the key's */

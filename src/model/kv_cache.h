@@ -13,14 +13,15 @@ typedef struct kv_room {
     kv_type type;       /* KV_DEFAULT: of full layers; windowed ones, which cost little, are then kept in f32 */
 } kv_room;
 
-/* Keys and values of a layer, each [sequences][kv_heads] rings of blocks (kernels/attend.h). A windowed layer keeps
+/* Keys and values of a layer, each [sequences] rings of pages of all heads (kernels/attend.h). A windowed layer keeps
  * window + chunk - 1 positions, what the first token of a chunk still sees while its last is stored, and as many more
- * as whole blocks at any phase need. The others keep all; memory is touched, and so used, only as far as a sequence has
+ * as whole pages at any phase need. The others keep all; memory is touched, and so used, only as far as a sequence has
  * come. */
 typedef struct kv_layer {
     uint8_t *keys, *values;
     void *keys_memory, *values_memory; /* owned; the above, on a cache line, are inside */
-    uint32_t blocks;                   /* of a ring */
+    uint32_t pages, page_bits;         /* of a ring */
+    uint32_t *table, table_size;       /* owned; [sequences][table_size]: the page of every position's page */
     kv_type type;                      /* not KV_DEFAULT */
 } kv_layer;
 

@@ -11,12 +11,13 @@
 
 enum { POSITIONS = 900, MOST_HEADS = 11, MOST_DIM = 128 };
 
-/* What is attended to: plain arrays, and a ring filled from them position by position. */
+/* What is attended to: plain arrays, and pages filled from them position by position. */
 typedef struct scene {
     uint32_t heads, dim;
     float *q, *sinks, *keys, *values; /* [heads][dim], [heads], [POSITIONS][dim] each */
     kv_head kv;
     void *memory[2];
+    uint32_t *pages;
     float scale;
 } scene;
 
@@ -36,15 +37,28 @@ static void make_storable(kv_type type, float *x, uint32_t count) {
                               : (float)(rint((double)x[i] / largest * 32767) * largest / 32767);
 }
 
-/* The last `window` of positions [0, end), and `spare` blocks more than they need, in a ring. */
+/* count of the numbers below count + spare, in any order. */
+static uint32_t *shuffled(uint32_t count, uint32_t spare, uint64_t *seed) {
+    uint32_t *numbers = malloc((count + spare) * sizeof *numbers);
+    for (uint32_t i = 0; i < count + spare; i++) {
+        uint32_t other = (uint32_t)random_below(seed, i + 1);
+        numbers[i] = numbers[other];
+        numbers[other] = i;
+    }
+    return numbers;
+}
+
+/* The pages of the last `window` of positions [0, end), scattered over as many and `spare` more. */
 static scene scene_open(kv_type type, uint32_t heads, uint32_t dim, uint32_t end, uint32_t window, uint32_t spare,
                         float size, size_t skew, uint64_t *seed) {
-    uint32_t blocks = (end + ATTEND_BLOCK - 1) / ATTEND_BLOCK - (end - window) / ATTEND_BLOCK + spare;
-    scene s = {.heads = heads, .dim = dim, .scale = 0.25f};
-    s.kv = (kv_head){.type = type, .head_dim = dim, .blocks = blocks ? blocks : 1};
-    size_t bytes = kv_head_bytes(type, dim, s.kv.blocks);
-    assert_int_equal(bytes, (size_t)s.kv.blocks * ATTEND_BLOCK * dim * (type == KV_F32 ? 4 : 2) +
-                                (type == KV_I16 ? s.kv.blocks * ATTEND_BLOCK * 4 : 0));
+    uint32_t bits = 4 + (uint32_t)random_below(seed, 6), page = 1u << bits;
+    uint32_t first = (end - window) / page, count = (end - 1) / page - first + 1;
+    scene s = {.heads = heads, .dim = dim, .scale = 0.25f, .pages = shuffled(count, spare, seed)};
+    size_t in_page = kv_head_bytes(type, dim, page / ATTEND_BLOCK), stride = in_page + 64 * spare,
+           bytes = (count + spare) * stride;
+    assert_int_equal(in_page, (size_t)page * dim * (type == KV_F32 ? 4 : 2) + (type == KV_I16 ? page * 4 : 0));
+    s.kv = (kv_head){
+        .type = type, .head_dim = dim, .page_bits = bits, .pages = s.pages, .first_page = first, .stride = stride};
     s.kv.keys = aligned(bytes, skew, &s.memory[0]);
     s.kv.values = aligned(bytes, skew, &s.memory[1]);
     s.q = malloc(heads * dim * sizeof *s.q);
@@ -60,12 +74,12 @@ static scene scene_open(kv_type type, uint32_t heads, uint32_t dim, uint32_t end
         make_storable(type, s.keys + i, dim);
         make_storable(type, s.values + i, dim);
     }
-    for (uint32_t p = 0; p < end; p++) kv_head_store(&s.kv, p, s.keys + p * dim, s.values + p * dim);
+    for (uint32_t p = first * page; p < end; p++) kv_head_store(&s.kv, p, s.keys + p * dim, s.values + p * dim);
     return s;
 }
 
 static void scene_close(scene *s) {
-    void *all[] = {s->memory[0], s->memory[1], s->q, s->sinks, s->keys, s->values};
+    void *all[] = {s->memory[0], s->memory[1], s->pages, s->q, s->sinks, s->keys, s->values};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -164,7 +178,7 @@ static void every_shape_and_range(void **state) {
     }
 }
 
-static void the_tightest_rings_at_every_phase(void **state) {
+static void windows_at_every_phase(void **state) {
     (void)state;
     uint64_t seed = 8;
     for (uint32_t window = 1; window <= 40; window += 3)
@@ -222,11 +236,17 @@ static void damage_shows(void **state) {
 /* How far a number that was stored may be from what it was. */
 static void storing_rounds(void **state) {
     (void)state;
+    const uint32_t page = 0;
     uint64_t seed = 10;
     for (uint32_t round = 0; round < 3000; round++) {
         float key[20], value[20], size = ldexpf(1, (int)random_below(&seed, 60) - 30);
         float keys[20 * 16 + 16], values[16 * 20 + 16];
-        kv_head kv = {KV_I16, 20, 1, (uint8_t *)keys, (uint8_t *)values};
+        kv_head kv = {.type = KV_I16,
+                      .head_dim = 20,
+                      .page_bits = 4,
+                      .pages = &page,
+                      .keys = (void *)keys,
+                      .values = (void *)values};
         random_floats(&seed, key, 20);
         random_floats(&seed, value, 20);
         float most_key = 0, most_value = 0;
@@ -251,7 +271,8 @@ static void storing_rounds(void **state) {
         }
     }
     float zeros[20] = {0}, tiny[20] = {1e-39f, -1e-31f}, keys[176], values[176];
-    const kv_head kv = {KV_I16, 20, 1, (uint8_t *)keys, (uint8_t *)values};
+    const kv_head kv = {
+        .type = KV_I16, .head_dim = 20, .page_bits = 4, .pages = &page, .keys = (void *)keys, .values = (void *)values};
     kv_head_store(&kv, 3, zeros, tiny);
     assert_true(keys[163] == 0 && values[163] == 0);
 }
@@ -276,7 +297,7 @@ static void types_have_names(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_and_range),
-        cmocka_unit_test(the_tightest_rings_at_every_phase),
+        cmocka_unit_test(windows_at_every_phase),
         cmocka_unit_test(large_scores_do_not_overflow),
         cmocka_unit_test(the_sink_alone_gives_nothing),
         cmocka_unit_test(damage_shows),
