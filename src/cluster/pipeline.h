@@ -2,7 +2,8 @@
  *
  * A wave is tokens of one or more sequences on their way through the stages (model/wave.h). Rank 0 submits waves and
  * collects their results in the same order; up to pipeline_depth() of them travel at once, each stage working on
- * another. Any of them may hold tokens of the same sequence, in order. */
+ * another. Any of them may hold tokens of the same sequence, in order. All stages work on them in that order, so pages
+ * that a wave reads may be given to another sequence in any later one. */
 #ifndef CLUSTER_PIPELINE_H
 #define CLUSTER_PIPELINE_H
 
@@ -12,8 +13,7 @@
 typedef struct pipeline pipeline;
 
 typedef struct pipeline_limits {
-    uint32_t chunk;       /* tokens in a wave, at most */
-    uint32_t logits_rows; /* logits wanted of a wave, at most; 1 to chunk */
+    uint32_t logits_rows; /* logits wanted of a wave, at most; 1 to the stages' chunk */
 } pipeline_limits;
 
 /* Collective, with equal limits, and equal stage_limits(), on every rank. Ranks are stages in order; `s` is this rank's
@@ -25,11 +25,14 @@ void pipeline_close(pipeline *p); /* NULL is fine */
 /* Waves that can be under way; one more may be submitted only after a pipeline_collect. */
 uint32_t pipeline_depth(const pipeline *p);
 
+wave_limits pipeline_wave_limits(const pipeline *p); /* of the waves that it takes */
+uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_limits */
+
 /* Seconds that this rank has spent waiting for others since pipeline_open. */
 double pipeline_waited(const pipeline *p);
 
-/* Rank 0: sends tokens[count], a valid wave within stage_limits(), off; see stage_forward. tokens is copied. */
-gptoss_status pipeline_submit(pipeline *p, const wave_token *tokens, uint32_t count, gptoss_error *err);
+/* Rank 0: sends a wave, valid within pipeline_wave_limits(), off; see stage_forward. It is copied. */
+gptoss_status pipeline_submit(pipeline *p, const wave *w, gptoss_error *err);
 
 /* Rank 0: waits for the oldest wave under way. *logits: [rows][n_vocab], one row for each of its tokens that asked for
  * them, in their order; borrowed and writable until the next call. GPTOSS_CANCELLED when a stage gave up on it. */

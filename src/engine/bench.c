@@ -16,19 +16,38 @@ struct bench {
     uint64_t random;
     uint32_t *filled; /* [streams]: tokens that each sequence has held */
     uint32_t streams; /* the engine's sequences */
-    sampler *sampler; /* on rank 0, as the next two */
-    wave_token *wave; /* [chunk] */
+    sampler *sampler; /* on rank 0, as all that follow */
+    wave_limits limits;
+    wave wave;
+    uint32_t *ids;             /* [chunk] */
+    uint32_t *pages[KV_KINDS]; /* [streams][of_stream]: where every position of every sequence is kept */
+    uint32_t of_stream[KV_KINDS];
     uint64_t *gathered;
 };
 
 /* ---- opening ---- */
+
+static gptoss_status open_pages(bench *b, gptoss_error *err) {
+    const wave_limits *l = &b->limits;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
+        uint32_t count = kv_paging_stored(&l->paging, kind, l->positions - 1, 1).end;
+        TRY(mem_array((size_t)b->streams * count, sizeof *b->ids, "measurement", &b->pages[kind], err));
+        b->of_stream[kind] = count;
+        for (uint32_t s = 0; s < b->streams; s++)
+            for (uint32_t i = 0; i < count; i++)
+                b->pages[kind][(size_t)s * count + i] = kv_paging_own(&l->paging, kind, l->positions, l->chunk, s, i);
+    }
+    return GPTOSS_OK;
+}
 
 static gptoss_status open_buffers(bench *b, gptoss_error *err) {
     const engine *e = b->engine;
     const sampler_settings greedy = sampler_defaults();
     TRY(mem_array(b->streams, sizeof *b->filled, "measurement", &b->filled, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
-    TRY(mem_array(e->config.chunk, sizeof *b->wave, "measurement", &b->wave, err));
+    TRY(wave_open(&b->limits, &b->wave, err));
+    TRY(mem_array(e->config.chunk, sizeof *b->ids, "measurement", &b->ids, err));
+    TRY(open_pages(b, err));
     TRY(mem_array((size_t)e->cluster.size, sizeof(bench_times), "measurement", &b->gathered, err));
     return sampler_open(&greedy, e->hp.n_vocab, &b->sampler, err);
 }
@@ -37,7 +56,8 @@ gptoss_status bench_open(engine *e, uint64_t seed, bench **out, gptoss_error *er
     bench *b = NULL;
     gptoss_status status = mem_array(1, sizeof *b, "measurement", &b, err);
     if (status == GPTOSS_OK) {
-        *b = (bench){.engine = e, .random = seed, .streams = stage_limits(e->stage).sequences};
+        *b = (bench){.engine = e, .random = seed, .limits = stage_limits(e->stage)};
+        b->streams = b->limits.runs;
         status = open_buffers(b, err);
     }
     status = cluster_agree(&e->cluster, status, err);
@@ -52,7 +72,9 @@ void bench_close(bench *b) {
     if (!b) return;
     sampler_close(b->sampler);
     free(b->gathered);
-    free(b->wave);
+    wave_close(&b->wave);
+    free(b->ids);
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) free(b->pages[kind]);
     free(b->filled);
     free(b);
 }
@@ -71,6 +93,16 @@ static gptoss_status interrupted(gptoss_error *err) {
     return error_set(err, GPTOSS_CANCELLED, "interrupted while measuring");
 }
 
+/* Adds random tokens at positions [position, position + count) of a sequence to the wave; the last of them may want its
+ * logits. */
+static void add_run(bench *b, uint32_t sequence, uint32_t position, uint32_t count, bool logits) {
+    wave_place place = {0};
+    for (uint32_t i = 0; i < count; i++) b->ids[i] = random_token(b);
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        place.pages[kind] = b->pages[kind] + (size_t)sequence * b->of_stream[kind];
+    wave_add_run(&b->wave, &b->limits, b->ids, count, position, logits, &place);
+}
+
 /* Reads positions [begin, end) of a sequence in chunks, as many under way as the pipeline holds. */
 static gptoss_status read_tokens(bench *b, uint32_t sequence, uint32_t begin, uint32_t end, gptoss_error *err) {
     pipeline *p = b->engine->pipeline;
@@ -80,9 +112,9 @@ static gptoss_status read_tokens(bench *b, uint32_t sequence, uint32_t begin, ui
         if (cancel_requested()) return interrupted(err);
         if (at < end && under_way < pipeline_depth(p)) {
             uint32_t count = end - at < chunk ? end - at : chunk;
-            for (uint32_t i = 0; i < count; i++)
-                b->wave[i] = (wave_token){random_token(b), sequence, at + i, at + i + 1 == end};
-            TRY(pipeline_submit(p, b->wave, count, err));
+            wave_clear(&b->wave);
+            add_run(b, sequence, at, count, at + count == end);
+            TRY(pipeline_submit(p, &b->wave, err));
             at += count;
             under_way++;
         } else {
@@ -100,8 +132,9 @@ static void wave_share(uint32_t streams, uint32_t waves, uint32_t index, uint32_
 }
 
 static gptoss_status submit_step(bench *b, uint32_t position, uint32_t begin, uint32_t end, gptoss_error *err) {
-    for (uint32_t s = begin; s < end; s++) b->wave[s - begin] = (wave_token){random_token(b), s, position, 1};
-    return pipeline_submit(b->engine->pipeline, b->wave, end - begin, err);
+    wave_clear(&b->wave);
+    for (uint32_t s = begin; s < end; s++) add_run(b, s, position, 1, true);
+    return pipeline_submit(b->engine->pipeline, &b->wave, err);
 }
 
 static gptoss_status collect_step(bench *b, uint32_t begin, uint32_t end, gptoss_error *err) {

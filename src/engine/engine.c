@@ -105,7 +105,7 @@ static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err
     TRY(start_team(e, err));
     kv_room room = room_for(e, positions);
     TRY(stage_open(&e->hp, e->weights, e->team, &room, &e->stage, err));
-    pipeline_limits limits = {.chunk = e->config.chunk, .logits_rows = e->config.logits_rows};
+    pipeline_limits limits = {.logits_rows = e->config.logits_rows};
     TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
     return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);

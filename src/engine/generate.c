@@ -6,6 +6,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/sequence.h"
 
 static gptoss_status dump_logits(const generate_request *r, const float *logits, uint32_t rows, gptoss_error *err) {
     if (!r->dump || fwrite(logits, sizeof *logits * r->n_vocab, rows, r->dump) == rows) return GPTOSS_OK;
@@ -16,9 +17,40 @@ static uint32_t wave_size(const generate_request *r, uint32_t at) {
     return r->n_prompt - at < r->chunk ? r->n_prompt - at : r->chunk;
 }
 
-/* Keeps the pipeline full until the whole prompt went in, and collects every wave. wave: room for a chunk; *logits:
- * those of the last token. */
-static gptoss_status read_prompt(pipeline *p, const generate_request *r, wave_token *wave, float **logits,
+/* The sequence, and the wave it travels in. */
+typedef struct journey {
+    wave_limits limits;
+    kv_pool *pool;
+    sequence sequence;
+    wave wave;
+} journey;
+
+static void journey_close(journey *j) {
+    wave_close(&j->wave);
+    sequence_close(&j->sequence);
+    kv_pool_close(j->pool);
+}
+
+static gptoss_status journey_open(const pipeline *p, journey *out, gptoss_error *err) {
+    *out = (journey){.limits = pipeline_wave_limits(p)};
+    TRY(kv_pool_open(&out->limits.paging, &out->pool, err));
+    TRY(sequence_open(&out->limits, &out->sequence, err));
+    return wave_open(&out->limits, &out->wave, err);
+}
+
+static gptoss_status send_tokens(pipeline *p, journey *j, const uint32_t *ids, uint32_t count, uint32_t rows,
+                                 gptoss_error *err) {
+    if (!sequence_extend(&j->sequence, &j->limits, j->pool, count, (kv_reclaim){0}))
+        return error_set(err, GPTOSS_INTERNAL, "no KV pages for %u tokens", count);
+    wave_clear(&j->wave);
+    sequence_add_run(&j->sequence, &j->limits, &j->wave, ids, count, rows);
+    TRY(pipeline_submit(p, &j->wave, err));
+    sequence_advance(&j->sequence, &j->limits, j->pool, count);
+    return GPTOSS_OK;
+}
+
+/* Keeps the pipeline full until the whole prompt went in, and collects every wave. *logits: those of the last token. */
+static gptoss_status read_prompt(pipeline *p, const generate_request *r, journey *j, float **logits,
                                  gptoss_error *err) {
     uint32_t sent = 0, done = 0;
     while (done < r->n_prompt) {
@@ -29,8 +61,7 @@ static gptoss_status read_prompt(pipeline *p, const generate_request *r, wave_to
                                  r->n_prompt);
             uint32_t count = wave_size(r, sent);
             uint32_t rows = r->dump ? count : sent + count == r->n_prompt ? 1 : 0;
-            wave_of_run(r->prompt + sent, count, 0, sent, rows, wave);
-            TRY(pipeline_submit(p, wave, count, err));
+            TRY(send_tokens(p, j, r->prompt + sent, count, rows, err));
             sent += count;
         } else {
             uint32_t count = wave_size(r, done);
@@ -50,13 +81,11 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
     const generate_request *r = request;
     double start = clock_seconds();
     float *logits = NULL;
-    wave_token *wave;
+    journey j;
     *result = (generate_result){0};
-    TRY(mem_array(r->chunk, sizeof *wave, "prompt", &wave, err));
-    gptoss_status status = read_prompt(p, r, wave, &logits, err);
-    free(wave);
+    gptoss_status status = journey_open(p, &j, err);
+    if (status == GPTOSS_OK) status = read_prompt(p, r, &j, &logits, err);
     result->prompt_seconds = clock_seconds() - start;
-    uint32_t position = r->n_prompt;
     while (status == GPTOSS_OK && result->generated < r->max_tokens) {
         uint32_t token;
         if (cancel_requested()) {
@@ -71,10 +100,11 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
             break;
         }
         if (result->generated == r->max_tokens) break;
-        status = pipeline_submit(p, &(wave_token){.id = token, .position = position++, .logits = 1}, 1, err);
+        status = send_tokens(p, &j, &token, 1, 1, err);
         if (status == GPTOSS_OK) status = pipeline_collect(p, &logits, err);
         if (status == GPTOSS_OK) status = dump_logits(r, logits, 1, err);
     }
+    journey_close(&j);
     result->seconds = clock_seconds() - start;
     return status;
 }

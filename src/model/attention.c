@@ -16,9 +16,13 @@ typedef struct item {
 static uint32_t group_of(const stage *s) { return s->hp.n_heads / s->hp.n_kv_heads; }
 
 static item item_at(const stage *s, uint32_t token, uint32_t head) {
-    uint32_t last = s->tokens[token].position, window = s->hp.window;
+    uint32_t last = s->wave->tokens[token].position, window = s->hp.window;
     bool cut = hparams_is_windowed(s->layer_number) && last >= window;
     return (item){token, head, cut ? last + 1 - window : 0, last + 1};
+}
+
+static kv_head head_of(const stage *s, uint32_t token, uint32_t head) {
+    return kv_cache_head(&s->kv, s->kv_layer, s->wave, s->wave->tokens[token].run, head);
 }
 
 /* ---- rotating and storing ---- */
@@ -27,7 +31,7 @@ void attention_begin(stage *s) {
     attention *a = &s->attention;
     uint32_t half_dim = s->hp.head_dim / 2;
     for (size_t t = 0; t < s->count; t++)
-        rope_angles(a->frequencies, half_dim, s->tokens[t].position, a->magnitude, a->cosines + t * half_dim,
+        rope_angles(a->frequencies, half_dim, s->wave->tokens[t].position, a->magnitude, a->cosines + t * half_dim,
                     a->sines + t * half_dim);
 }
 
@@ -40,10 +44,10 @@ static void rope_and_store_step(void *context, int worker, int workers) {
     for (uint64_t i = begin; i < end; i++) { /* one key-value head of one token, and its query heads */
         uint64_t t = i / n_kv_heads;
         const float *cosines = a->cosines + t * (dim / 2), *sines = a->sines + t * (dim / 2);
-        kv_head kv = kv_cache_head(&s->kv, s->kv_layer, s->tokens[t].sequence, (uint32_t)(i % n_kv_heads));
+        kv_head kv = head_of(s, (uint32_t)t, (uint32_t)(i % n_kv_heads));
         rope_apply(s->q + i * group * dim, group, dim, cosines, sines);
         rope_apply(s->k + i * dim, 1, dim, cosines, sines);
-        kv_head_store(&kv, s->tokens[t].position, s->k + i * dim, s->v + i * dim);
+        kv_head_store(&kv, s->wave->tokens[t].position, s->k + i * dim, s->v + i * dim);
     }
 }
 
@@ -80,7 +84,7 @@ static uint64_t last_piece(const item *i) {
 
 static void attend_whole(stage *s, int worker, const item *i) {
     attend_query query = query_of(s, i);
-    kv_head kv = kv_cache_head(&s->kv, s->kv_layer, s->tokens[i->token].sequence, i->kv_head);
+    kv_head kv = head_of(s, i->token, i->kv_head);
     attend(&query, &kv, i->begin, i->end, scratch_of(&s->attention, worker), result_of(s, i));
 }
 
@@ -89,7 +93,7 @@ static void attend_whole(stage *s, int worker, const item *i) {
 static uint32_t attend_part(stage *s, int worker, const item *i, uint64_t from, uint64_t to, uint32_t into) {
     const attention *a = &s->attention;
     attend_query query = query_of(s, i);
-    kv_head kv = kv_cache_head(&s->kv, s->kv_layer, s->tokens[i->token].sequence, i->kv_head);
+    kv_head kv = head_of(s, i->token, i->kv_head);
     uint32_t count = 0;
     for (uint32_t p = i->begin, next; p < i->end && p - i->begin < to; p = next) {
         next = (p / ATTEND_PIECE + 1) * ATTEND_PIECE;

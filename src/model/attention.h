@@ -7,7 +7,7 @@
 gptoss_status attention_open(stage *s, gptoss_error *err); /* sizes the buffers in s->attention */
 void attention_close(stage *s);
 
-/* Once a wave, when s->tokens is set: the angles of its positions. */
+/* Once a wave, when s->wave is set: the angles of its positions. */
 void attention_begin(stage *s);
 
 /* For the stage's current layer: rotates s->q and s->k, stores keys and values, and fills s->attended. */

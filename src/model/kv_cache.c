@@ -1,64 +1,60 @@
 #include "model/kv_cache.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
 enum { CACHE_LINE = 64, FULL_PAGE_BITS = 8, WINDOW_PAGE_BITS = 6 };
+_Static_assert(1 << FULL_PAGE_BITS >= ATTEND_PIECE, "long caches are read fastest so");
 
-static uint32_t page_bits(uint32_t layer) { return hparams_is_windowed(layer) ? WINDOW_PAGE_BITS : FULL_PAGE_BITS; }
-
-static uint32_t ring_pages(const hparams *hp, uint32_t layer, const kv_room *room) {
-    uint32_t page = 1u << page_bits(layer);
-    uint64_t all = ((uint64_t)room->positions + page - 1) / page;
-    if (!hparams_is_windowed(layer)) return (uint32_t)all;
-    uint64_t needed = (uint64_t)hp->window + room->chunk - 1;
-    uint64_t pages = (needed + page - 2) / page + 1; /* that any `needed` positions in a row touch */
-    return (uint32_t)(pages < all ? pages : all);
+kv_paging kv_room_paging(const hparams *hp, const kv_room *room) {
+    const uint32_t *bits = room->page_bits;
+    kv_paging p = {.window = hp->window,
+                   .page_bits = {bits[KV_FULL] ? bits[KV_FULL] : FULL_PAGE_BITS,
+                                 bits[KV_WINDOW] ? bits[KV_WINDOW] : WINDOW_PAGE_BITS}};
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        p.pages[kind] = room->pages[kind] ? room->pages[kind]
+                                          : room->sequences * kv_paging_most(&p, kind, room->positions, room->chunk);
+    return p;
 }
 
-static kv_type layer_type(uint32_t layer, const kv_room *room) {
-    return room->type == KV_DEFAULT && hparams_is_windowed(layer) ? KV_F32 : kv_type_used(room->type);
+static kv_kind layer_kind(uint32_t layer) { return hparams_is_windowed(layer) ? KV_WINDOW : KV_FULL; }
+
+static kv_type kind_type(kv_kind kind, const kv_room *room) {
+    return room->type == KV_DEFAULT && kind == KV_WINDOW ? KV_F32 : kv_type_used(room->type);
 }
 
-/* Not mem_array_aligned, which would touch pages that a short sequence never reaches. */
-static gptoss_status allocate(size_t rings, size_t ring_bytes, void **memory, uint8_t **aligned, gptoss_error *err) {
-    /* Rings are whole cache lines but for odd head sizes; one more, at least a line long, is room to shift all. */
-    size_t line = ring_bytes < CACHE_LINE ? CACHE_LINE : ring_bytes;
-    TRY(mem_array(rings + 1, line, "KV cache; a smaller --max-kv needs less", memory, err));
+/* Bytes of the keys, or of the values, of one head in a page. */
+static size_t head_bytes(const kv_paging *p, kv_kind kind, kv_type type, uint32_t head_dim) {
+    return kv_head_bytes(type, head_dim, (1u << p->page_bits[kind]) / ATTEND_BLOCK);
+}
+
+/* Not mem_array_aligned, which would touch pages that nobody uses. */
+static gptoss_status allocate(size_t pages, size_t page_bytes, void **memory, uint8_t **aligned, gptoss_error *err) {
+    /* One page more, at least a line long, is room to shift all to a cache line. */
+    size_t bytes = page_bytes < CACHE_LINE ? CACHE_LINE : page_bytes;
+    TRY(mem_array(pages + 1, bytes, "KV cache; a smaller --max-kv needs less", memory, err));
     uintptr_t past = (uintptr_t)*memory % CACHE_LINE;
     *aligned = (uint8_t *)*memory + (past ? CACHE_LINE - past : 0);
     return GPTOSS_OK;
 }
 
-static size_t page_bytes(kv_type type, uint32_t head_dim, uint32_t bits) {
-    return kv_head_bytes(type, head_dim, (1u << bits) / ATTEND_BLOCK);
-}
-
-/* Page i of a sequence's ring, again and again over all its positions. */
-static gptoss_status fill_table(kv_layer *layer, const kv_room *room, gptoss_error *err) {
-    layer->table_size = ((room->positions - 1) >> layer->page_bits) + 1;
-    TRY(mem_array((size_t)room->sequences * layer->table_size, sizeof *layer->table, "KV cache", &layer->table, err));
-    for (uint32_t s = 0; s < room->sequences; s++)
-        for (uint32_t i = 0; i < layer->table_size; i++)
-            layer->table[(size_t)s * layer->table_size + i] = s * layer->pages + i % layer->pages;
-    return GPTOSS_OK;
-}
-
 gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
                             kv_cache *out, gptoss_error *err) {
-    kv_cache cache = {.n_layers = layer_end - layer_begin, .n_kv_heads = hp->n_kv_heads, .head_dim = hp->head_dim};
+    kv_cache cache = {.n_layers = layer_end - layer_begin,
+                      .n_kv_heads = hp->n_kv_heads,
+                      .head_dim = hp->head_dim,
+                      .paging = kv_room_paging(hp, room)};
     gptoss_status status = mem_array(cache.n_layers, sizeof *cache.layers, "KV cache", &cache.layers, err);
-    size_t rings = (size_t)room->sequences * hp->n_kv_heads;
     for (uint32_t i = 0; i < cache.n_layers && status == GPTOSS_OK; i++) {
         kv_layer *layer = &cache.layers[i];
-        layer->page_bits = page_bits(layer_begin + i);
-        layer->pages = ring_pages(hp, layer_begin + i, room);
-        layer->type = layer_type(layer_begin + i, room);
-        size_t bytes = layer->pages * page_bytes(layer->type, hp->head_dim, layer->page_bits);
-        status = fill_table(layer, room, err);
-        if (status == GPTOSS_OK) status = allocate(rings, bytes, &layer->keys_memory, &layer->keys, err);
-        if (status == GPTOSS_OK) status = allocate(rings, bytes, &layer->values_memory, &layer->values, err);
+        layer->kind = layer_kind(layer_begin + i);
+        layer->type = kind_type(layer->kind, room);
+        size_t pages = cache.paging.pages[layer->kind],
+               bytes = hp->n_kv_heads * head_bytes(&cache.paging, layer->kind, layer->type, hp->head_dim);
+        status = allocate(pages, bytes, &layer->keys_memory, &layer->keys, err);
+        if (status == GPTOSS_OK) status = allocate(pages, bytes, &layer->values_memory, &layer->values, err);
     }
     if (status != GPTOSS_OK) {
         kv_cache_close(&cache);
@@ -70,7 +66,6 @@ gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t la
 
 void kv_cache_close(kv_cache *cache) {
     for (uint32_t i = 0; cache->layers && i < cache->n_layers; i++) {
-        free(cache->layers[i].table);
         free(cache->layers[i].keys_memory);
         free(cache->layers[i].values_memory);
     }
@@ -78,20 +73,44 @@ void kv_cache_close(kv_cache *cache) {
     *cache = (kv_cache){0};
 }
 
-uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room) {
-    uint64_t bytes = 0;
-    for (uint32_t layer = layer_begin; layer < layer_end; layer++)
-        bytes += ring_pages(hp, layer, room) * page_bytes(layer_type(layer, room), hp->head_dim, page_bits(layer));
-    return bytes * 2 * room->sequences * hp->n_kv_heads;
+uint64_t kv_cache_page_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
+                             kv_kind kind) {
+    kv_paging p = kv_room_paging(hp, room);
+    uint64_t layers = 0;
+    for (uint32_t layer = layer_begin; layer < layer_end; layer++) layers += layer_kind(layer) == kind;
+    return layers * 2 * hp->n_kv_heads * head_bytes(&p, kind, kind_type(kind, room), hp->head_dim);
 }
 
-kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, uint32_t sequence, uint32_t head) {
-    size_t bytes = page_bytes(layer->type, cache->head_dim, layer->page_bits), at = head * bytes;
+uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room) {
+    kv_paging p = kv_room_paging(hp, room);
+    uint64_t bytes = 0;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        bytes += p.pages[kind] * kv_cache_page_bytes(hp, layer_begin, layer_end, room, kind);
+    return bytes;
+}
+
+kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, const wave *w, uint32_t run, uint32_t head) {
+    const wave_run *r = &w->runs[run];
+    size_t bytes = head_bytes(&cache->paging, layer->kind, layer->type, cache->head_dim);
     return (kv_head){.type = layer->type,
                      .head_dim = cache->head_dim,
-                     .page_bits = layer->page_bits,
-                     .pages = layer->table + (size_t)sequence * layer->table_size,
+                     .page_bits = cache->paging.page_bits[layer->kind],
+                     .first_page = layer->kind == KV_WINDOW ? r->window_first : 0,
+                     .pages = w->pages + r->pages[layer->kind],
                      .stride = cache->n_kv_heads * bytes,
-                     .keys = layer->keys + at,
-                     .values = layer->values + at};
+                     .keys = layer->keys + head * bytes,
+                     .values = layer->values + head * bytes};
+}
+
+void kv_cache_copy(const kv_cache *cache, const wave *w) {
+    for (uint32_t i = 0; i < cache->n_layers && w->n_copies > 0; i++) {
+        const kv_layer *layer = &cache->layers[i];
+        size_t bytes = cache->n_kv_heads * head_bytes(&cache->paging, layer->kind, layer->type, cache->head_dim);
+        for (uint32_t c = 0; c < w->n_copies; c++) {
+            const wave_copy *copy = &w->copies[c];
+            if (copy->kind != (uint32_t)layer->kind) continue;
+            memcpy(layer->keys + copy->to * bytes, layer->keys + copy->from * bytes, bytes);
+            memcpy(layer->values + copy->to * bytes, layer->values + copy->from * bytes, bytes);
+        }
+    }
 }

@@ -1,33 +1,37 @@
-/* kv_cache.h: keys and values of the layers of one stage, for a fixed number of sequences. */
+/* kv_cache.h: keys and values of the layers of one stage: a pool of pages that sequences share. */
 #ifndef MODEL_KV_CACHE_H
 #define MODEL_KV_CACHE_H
 
 #include "kernels/attend.h"
 #include "model/hparams.h"
+#include "model/wave.h"
 
 /* What a cache has room for. */
 typedef struct kv_room {
-    uint32_t sequences;
-    uint32_t positions; /* of the longest sequence */
-    uint32_t chunk;     /* the most tokens stored before the first of them is attended from */
-    kv_type type;       /* KV_DEFAULT: of full layers; windowed ones, which cost little, are then kept in f32 */
+    uint32_t sequences;       /* in a wave, at most */
+    uint32_t positions;       /* of the longest sequence */
+    uint32_t chunk;           /* tokens in a wave, at most */
+    kv_type type;             /* KV_DEFAULT: of full layers; windowed ones, which cost little, are then kept in f32 */
+    uint32_t pages[KV_KINDS]; /* in the pool; 0: as many as that many sequences can need */
+    uint32_t page_bits[KV_KINDS]; /* see kv_paging; 0: what serves attention best */
 } kv_room;
 
-/* Keys and values of a layer, each [sequences] rings of pages of all heads (kernels/attend.h). A windowed layer keeps
- * window + chunk - 1 positions, what the first token of a chunk still sees while its last is stored, and as many more
- * as whole pages at any phase need. The others keep all; memory is touched, and so used, only as far as a sequence has
- * come. */
+/* Its pages, with what was left to choose. */
+kv_paging kv_room_paging(const hparams *hp, const kv_room *room);
+
+/* Keys and values of a layer, each [pages][kv_heads] pages of a head (kernels/attend.h). Memory is touched, and so
+ * used, only as pages are stored in. */
 typedef struct kv_layer {
+    kv_kind kind;
+    kv_type type; /* not KV_DEFAULT */
     uint8_t *keys, *values;
     void *keys_memory, *values_memory; /* owned; the above, on a cache line, are inside */
-    uint32_t pages, page_bits;         /* of a ring */
-    uint32_t *table, table_size;       /* owned; [sequences][table_size]: the page of every position's page */
-    kv_type type;                      /* not KV_DEFAULT */
 } kv_layer;
 
 typedef struct kv_cache {
     kv_layer *layers; /* [layer_end - layer_begin] */
     uint32_t n_layers, n_kv_heads, head_dim;
+    kv_paging paging;
 } kv_cache;
 
 gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
@@ -37,7 +41,14 @@ void kv_cache_close(kv_cache *cache); /* and empties it */
 /* Bytes that kv_cache_open reserves. */
 uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room);
 
-/* One head of one sequence. */
-kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, uint32_t sequence, uint32_t head);
+/* Bytes of one page of a kind in these layers. */
+uint64_t kv_cache_page_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
+                             kv_kind kind);
+
+/* One head of the sequence of a valid wave's run. */
+kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, const wave *w, uint32_t run, uint32_t head);
+
+/* Does what a valid wave's copies say, in all layers. */
+void kv_cache_copy(const kv_cache *cache, const wave *w);
 
 #endif

@@ -125,7 +125,7 @@ static void run_last_experts(stage *s) {
     uint32_t count = s->count, kept = 0;
     size_t width = s->hp.d_model;
     for (uint32_t t = 0; t < count; t++) {
-        if (!s->tokens[t].logits) continue;
+        if (!s->wave->tokens[t].logits) continue;
         if (kept != t) memcpy(s->x + kept * width, s->x + t * width, width * sizeof *s->x);
         kept++;
     }
@@ -133,7 +133,7 @@ static void run_last_experts(stage *s) {
     if (kept > 0) moe_run(s);
     s->count = count;
     for (uint32_t t = count; t-- > 0;) {
-        if (!s->tokens[t].logits) continue;
+        if (!s->wave->tokens[t].logits) continue;
         kept--;
         if (kept != t) memcpy(s->x + t * width, s->x + kept * width, width * sizeof *s->x);
     }
@@ -151,10 +151,11 @@ static void run_layer(stage *s, bool last) {
     s->spent.experts += clock_seconds() - middle;
 }
 
-gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, float *x) {
+gptoss_status stage_forward(stage *s, const wave *w, float *x) {
     s->x = x;
-    s->tokens = tokens;
-    s->count = count;
+    s->wave = w;
+    s->count = w->n_tokens;
+    kv_cache_copy(&s->kv, w);
     attention_begin(s);
     for (uint32_t i = 0; i < s->kv.n_layers; i++) {
         if (cancel_requested()) return GPTOSS_CANCELLED;
@@ -204,7 +205,7 @@ void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
 stage_times stage_spent(const stage *s) { return s->spent; }
 
 wave_limits stage_limits(const stage *s) {
-    return (wave_limits){s->chunk, s->hp.n_vocab, s->room.sequences, s->room.positions};
+    return (wave_limits){s->chunk, s->hp.n_vocab, s->room.sequences, s->room.positions, s->kv.paging};
 }
 
 float *stage_scratch(const stage *s, int worker) { return s->scratch + (size_t)worker * s->scratch_size; }

@@ -19,13 +19,13 @@ wave_limits stage_limits(const stage *s); /* of the waves that it takes */
 /* x[i][d_model] = the embedding of tokens[i], i < count. Only on a slice with the embedding; every id < n_vocab. */
 void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x);
 
-/* Runs x[count][d_model], the residual stream of tokens[count], through the stage's layers in place, reading and
- * extending the KV cache. tokens is a valid wave within stage_limits(); of each of its sequences all earlier positions
- * were run before; a sequence that starts again at position 0 forgets what it was. A token's result does not depend on
- * the other sequences in its wave, nor on how its own was cut into waves. Behind the model's last layer only the rows
- * of tokens that want logits have a meaning. Returns GPTOSS_CANCELLED, with x and the cache unusable, soon after
- * cancel_request(). */
-gptoss_status stage_forward(stage *s, const wave_token *tokens, uint32_t count, float *x);
+/* Runs x[tokens][d_model], the residual stream of a wave's tokens, through the stage's layers in place, reading and
+ * extending the pages of its runs. w is valid within stage_limits(); of what its tokens see, all before themselves was
+ * stored in these pages by earlier waves (or those their pages are copied from). A token's result does not depend on
+ * the other runs in its wave, on how its own sequence was cut into waves, nor on which pages it has. Behind
+ * the model's last layer only the rows of tokens that want logits have a meaning. Returns GPTOSS_CANCELLED, with x and
+ * the pages stored in unusable, soon after cancel_request(). */
+gptoss_status stage_forward(stage *s, const wave *w, float *x);
 
 /* logits[count][n_vocab] of x[count][d_model], count <= chunk. Only on a slice with the output; x is not changed. */
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits);

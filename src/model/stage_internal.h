@@ -46,9 +46,9 @@ struct stage {
     uint32_t chunk; /* room.chunk */
 
     /* the call of stage_forward under way */
-    float *x;                 /* [count][d_model], borrowed */
-    const wave_token *tokens; /* [count], borrowed */
-    uint32_t count;
+    float *x;         /* [count][d_model], borrowed */
+    const wave *wave; /* borrowed */
+    uint32_t count;   /* of tokens */
     const layer_weights *layer;
     kv_layer *kv_layer;
     uint32_t layer_number;

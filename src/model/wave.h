@@ -1,33 +1,88 @@
-/* wave.h: the tokens that travel through the stages together, of one sequence or of many. */
+/* wave.h: the tokens that travel through the stages together, of one sequence or of many.
+ *
+ * A wave says all that a stage has to know, where keys and values are kept included: stages remember nothing of
+ * sequences but the pages of their pool (model/kv_paging.h). */
 #ifndef MODEL_WAVE_H
 #define MODEL_WAVE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One token of a wave; also its form in messages between ranks. */
+#include "base/error.h"
+#include "model/kv_paging.h"
+
+/* One token; also its form in messages between ranks, as the next two. */
 typedef struct wave_token {
     uint32_t id;
-    uint32_t sequence; /* whose keys and values it sees and extends */
-    uint32_t position; /* in that sequence */
+    uint32_t run;      /* it belongs to */
+    uint32_t position; /* in its sequence */
     uint32_t logits;   /* 1: those that follow it are wanted; 0: they are not */
 } wave_token;
 _Static_assert(sizeof(wave_token) == 16, "wave token");
 
-/* What a wave may hold: up to `chunk` tokens, each number below its bound. */
+/* The tokens of one sequence, and the pages that hold what they see, themselves included (kv_paging_seen). */
+typedef struct wave_run {
+    uint32_t count;        /* of tokens */
+    uint32_t pages[2];     /* by kv_kind: where the numbers of its pages begin in wave.pages */
+    uint32_t window_first; /* which page of the sequence the first of KV_WINDOW is; of KV_FULL it is 0 */
+} wave_run;
+_Static_assert(sizeof(wave_run) == 16 && KV_KINDS == 2, "wave run");
+
+/* A page to be copied to another one before anything else happens. */
+typedef struct wave_copy {
+    uint32_t kind; /* kv_kind */
+    uint32_t from, to;
+    uint32_t reserved; /* 0 */
+} wave_copy;
+_Static_assert(sizeof(wave_copy) == 16, "wave copy");
+
+typedef struct wave {
+    uint32_t n_tokens, n_runs, n_copies, n_pages;
+    wave_token *tokens; /* of run 0, of run 1, ... */
+    wave_run *runs;
+    wave_copy *copies;
+    uint32_t *pages; /* full ones of run 0, windowed ones of run 0, full ones of run 1, ... */
+} wave;
+
+/* What a wave may hold: up to `chunk` tokens in up to `runs` runs, each number below its bound. */
 typedef struct wave_limits {
-    uint32_t chunk, n_vocab, sequences, positions;
+    uint32_t chunk, n_vocab, runs, positions;
+    kv_paging paging;
 } wave_limits;
 
-/* A valid wave has 1 to chunk tokens within the limits: the tokens of a sequence stand side by side at consecutive
- * positions in ascending order, the sequences in ascending order. So no token is in it twice. */
-bool wave_is_valid(const wave_token *tokens, uint32_t count, const wave_limits *limits);
+/* The most of each array that a wave within limits can have; their product with anything fits 64 bits, not always 32.
+ */
+uint32_t wave_most_copies(const wave_limits *limits);
+uint64_t wave_most_pages(const wave_limits *limits);
 
-/* How many of tokens[count] want logits. */
-uint32_t wave_logits_rows(const wave_token *tokens, uint32_t count);
+/* ---- making one ---- */
 
-/* tokens[i] = ids[i] at position `position` + i of a sequence; the last `logits_rows` <= count of them want logits. */
-void wave_of_run(const uint32_t *ids, uint32_t count, uint32_t sequence, uint32_t position, uint32_t logits_rows,
-                 wave_token *tokens);
+/* An empty wave with room for all that limits allow. */
+gptoss_status wave_open(const wave_limits *limits, wave *out, gptoss_error *err);
+void wave_close(wave *w); /* a zeroed one is fine */
+void wave_clear(wave *w);
+
+/* Where a sequence's keys and values are: pages[kind][i] is the number of its page first[kind] + i. */
+typedef struct wave_place {
+    const uint32_t *pages[KV_KINDS];
+    uint32_t first[KV_KINDS];
+} wave_place;
+
+/* Adds a run: ids[count] at positions from `position` on; the last `logits_rows` <= count of them want logits. It must
+ * fit the limits, and the place hold all pages that it sees. */
+void wave_add_run(wave *w, const wave_limits *limits, const uint32_t *ids, uint32_t count, uint32_t position,
+                  uint32_t logits_rows, const wave_place *place);
+void wave_add_copy(wave *w, kv_kind kind, uint32_t from, uint32_t to);
+
+/* How many tokens want logits. */
+uint32_t wave_logits_rows(const wave *w);
+
+/* ---- checking one ---- */
+
+/* A valid wave has 1 to chunk tokens, within the limits: those of a run stand side by side at consecutive positions,
+ * the runs in order, and each has its pages and no others. No page that a run stores tokens in is another run's, nor
+ * twice its own; copies go to such pages only, once each. So no two threads ever write to one place. marks: [pages of
+ * both kinds] of scratch, all 0 before and after. */
+bool wave_is_valid(const wave *w, const wave_limits *limits, uint32_t *marks);
 
 #endif

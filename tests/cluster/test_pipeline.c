@@ -5,6 +5,7 @@
 #include "cluster/link.h"
 #include "cluster/pipeline.h"
 #include "kernels/isa.h"
+#include "model/runs.h"
 #include "random.h"
 #include "support.h"
 
@@ -20,6 +21,8 @@ typedef struct part {
     stage *stage;
 } part;
 
+static runs waves; /* of with_model's and ranks_change_no_bit's pipeline, on rank 0 */
+
 static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t sequences, uint32_t chunk) {
     part p;
     gguf_file *file;
@@ -30,7 +33,8 @@ static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t 
                   false};
     assert_ok(weights_open(file, &p.hp, what, &p.weights, err));
     assert_ok(team_open(1, &p.team, err));
-    assert_ok(stage_open(&p.hp, p.weights, p.team, &(kv_room){sequences, POSITIONS, chunk, KV_DEFAULT}, &p.stage, err));
+    const kv_room room = {.sequences = sequences, .positions = POSITIONS, .chunk = chunk, .page_bits = {4, 4}};
+    assert_ok(stage_open(&p.hp, p.weights, p.team, &room, &p.stage, err));
     gguf_close(file);
     return p;
 }
@@ -45,11 +49,14 @@ static void close_part(part *p) {
 static float *logits_alone(const golden *g, const uint32_t *tokens, uint32_t count) {
     part p = open_part(g->path, 0, 1, 1, POSITIONS);
     float *x = malloc(count * p.hp.d_model * sizeof *x), *logits = malloc(count * g->n_vocab * sizeof *logits);
-    wave_token wave[POSITIONS];
-    wave_of_run(tokens, count, 0, 0, count, wave);
-    stage_embed(p.stage, wave, count, x);
-    assert_int_equal(stage_forward(p.stage, wave, count, x), GPTOSS_OK);
+    const wave_limits limits = stage_limits(p.stage);
+    runs alone;
+    runs_open(&limits, &alone);
+    const wave *w = runs_one(&alone, tokens, count, 0, count);
+    stage_embed(p.stage, w->tokens, count, x);
+    assert_int_equal(stage_forward(p.stage, w, x), GPTOSS_OK);
     stage_logits(p.stage, x, count, logits);
+    runs_close(&alone);
     free(x);
     close_part(&p);
     return logits;
@@ -57,9 +64,7 @@ static float *logits_alone(const golden *g, const uint32_t *tokens, uint32_t cou
 
 static gptoss_status submit(pipeline *p, const uint32_t *ids, uint32_t position, uint32_t count, uint32_t rows,
                             gptoss_error *err) {
-    wave_token wave[POSITIONS];
-    wave_of_run(ids, count, 0, position, rows, wave);
-    return pipeline_submit(p, wave, count, err);
+    return pipeline_submit(p, runs_one(&waves, ids, count, position, rows), err);
 }
 
 /* Rank 0: sends all tokens through, `chunk` at a time, `under_way` waves at once, and checks the logits of the last
@@ -89,9 +94,10 @@ static void ranks_change_no_bit(void **state) {
         golden g;
         golden_load(*name, &g);
         part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, 1, CHUNK);
-        pipeline_limits limits = {.chunk = CHUNK, .logits_rows = CHUNK};
         pipeline *p;
-        assert_ok(pipeline_open(&world, &mine.hp, mine.stage, limits, &p, err));
+        assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){CHUNK}, &p, err));
+        const wave_limits limits = pipeline_wave_limits(p);
+        runs_open(&limits, &waves);
         if (world.rank == 0) {
             assert_int_equal(pipeline_depth(p), world.size);
             float *want = logits_alone(&g, g.tokens, (uint32_t)g.positions);
@@ -109,6 +115,7 @@ static void ranks_change_no_bit(void **state) {
         } else {
             assert_ok(pipeline_work(p, err));
         }
+        runs_close(&waves);
         pipeline_close(p);
         close_part(&mine);
         golden_free(&g);
@@ -116,25 +123,29 @@ static void ranks_change_no_bit(void **state) {
 }
 
 /* Opens a model as a pipeline; rank 0 then runs `at_rank_0`, the others work until it stops them. */
-static void with_model(const char *name, pipeline_limits limits, void (*at_rank_0)(pipeline *p, const golden *g)) {
+static void with_model(const char *name, uint32_t chunk, uint32_t rows,
+                       void (*at_rank_0)(pipeline *p, const golden *g)) {
     golden g;
     golden_load(name, &g);
-    part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, limits.chunk);
+    part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, chunk);
     pipeline *p;
-    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, limits, &p, err));
+    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){rows}, &p, err));
+    const wave_limits limits = pipeline_wave_limits(p);
+    runs_open(&limits, &waves);
     if (world.rank == 0) {
         at_rank_0(p, &g);
         pipeline_stop(p);
     } else {
         assert_ok(pipeline_work(p, err));
     }
+    runs_close(&waves);
     pipeline_close(p);
     close_part(&mine);
     golden_free(&g);
 }
 
-static void with_pipeline(pipeline_limits limits, void (*at_rank_0)(pipeline *p, const golden *g)) {
-    with_model("f32", limits, at_rank_0);
+static void with_pipeline(uint32_t chunk, uint32_t rows, void (*at_rank_0)(pipeline *p, const golden *g)) {
+    with_model("f32", chunk, rows, at_rank_0);
 }
 
 /* ---- several sequences ---- */
@@ -145,32 +156,39 @@ typedef struct passenger {
     float *want; /* [count][n_vocab]: its logits when it travels alone */
 } passenger;
 
-/* A wave under way, and whose logits it brings. */
+/* A wave under way: who is in it, and which logits it brings. */
 typedef struct booking {
-    wave_token tokens[POSITIONS];
-    uint32_t count;
+    struct seat {
+        uint32_t sequence, position, count, rows;
+    } seats[SEQUENCES];
+    uint32_t seated, tokens;
 } booking;
 
-/* A wave with a random run of some of the sequences; about every other token wants its logits. */
+/* A wave with a random run of some of the sequences; some of its tokens want their logits. */
 static booking book(passenger *all, uint32_t chunk, uint64_t *seed) {
-    booking b = {.count = 0};
+    booking b = {.tokens = 0};
+    wave_clear(&waves.wave);
     for (uint32_t s = 0; s < SEQUENCES; s++) {
         passenger *who = &all[s];
-        uint32_t most = chunk - b.count, left = who->count - who->sent;
+        uint32_t most = chunk - b.tokens, left = who->count - who->sent;
         if (random_below(seed, 3) == 0) most = most < 1 ? most : 1; /* as in decoding */
         uint32_t n = (uint32_t)random_below(seed, (left < most ? left : most) + 1);
-        for (uint32_t i = 0; i < n; i++, who->sent++)
-            b.tokens[b.count++] = (wave_token){who->ids[who->sent], s, who->sent, (uint32_t)random_below(seed, 2)};
+        if (n == 0) continue;
+        uint32_t rows = (uint32_t)random_below(seed, n + 1);
+        runs_add(&waves, s, who->ids + who->sent, n, who->sent, rows);
+        b.seats[b.seated++] = (struct seat){s, who->sent, n, rows};
+        who->sent += n;
+        b.tokens += n;
     }
     return b;
 }
 
 static void expect_logits_of(const booking *b, const passenger *all, size_t n_vocab, const float *logits) {
-    for (uint32_t i = 0; i < b->count; i++) {
-        const wave_token *t = &b->tokens[i];
-        if (!t->logits) continue;
-        assert_memory_equal(logits, all[t->sequence].want + t->position * n_vocab, n_vocab * sizeof *logits);
-        logits += n_vocab;
+    for (uint32_t i = 0; i < b->seated; i++) {
+        const struct seat *s = &b->seats[i];
+        const float *want = all[s->sequence].want + (s->position + s->count - s->rows) * n_vocab;
+        assert_memory_equal(logits, want, s->rows * n_vocab * sizeof *logits);
+        logits += s->rows * n_vocab;
     }
 }
 
@@ -183,8 +201,8 @@ static void travel_together(pipeline *p, passenger *all, size_t n_vocab, uint32_
         if (left && submitted - collected < pipeline_depth(p)) {
             booking *b = &under_way[submitted % 8];
             *b = book(all, chunk, seed);
-            if (b->count == 0) continue;
-            assert_ok(pipeline_submit(p, b->tokens, b->count, err));
+            if (b->tokens == 0) continue;
+            assert_ok(pipeline_submit(p, &waves.wave, err));
             submitted++;
         } else if (collected < submitted) {
             float *logits;
@@ -214,11 +232,10 @@ static void mix_sequences(pipeline *p, const golden *g) {
 
 static void company_changes_no_bit(void **state) {
     (void)state;
-    const pipeline_limits limits = {.chunk = 24, .logits_rows = 24};
-    with_model("q8_0-mxfp4", limits, mix_sequences);
+    with_model("q8_0-mxfp4", 24, 24, mix_sequences);
     isa_use(isa_best()); /* rounded activations and all */
-    with_model("q8_0-mxfp4", limits, mix_sequences);
-    with_model("like-q4_k_m", limits, mix_sequences);
+    with_model("q8_0-mxfp4", 24, 24, mix_sequences);
+    with_model("like-q4_k_m", 24, 24, mix_sequences);
     isa_use(ISA_REFERENCE);
 }
 
@@ -232,7 +249,6 @@ static void misuse_at_rank_0(pipeline *p, const golden *g) {
     assert_int_equal(submit(p, g->tokens, 0, 9, 1, &why), GPTOSS_INTERNAL);             /* longer than a chunk */
     assert_int_equal(submit(p, g->tokens, 0, 8, 4, &why), GPTOSS_INTERNAL);             /* more logits than the limit */
     assert_int_equal(submit(p, g->tokens, POSITIONS - 1, 2, 1, &why), GPTOSS_INTERNAL); /* a position too far */
-    assert_int_equal(pipeline_submit(p, &(wave_token){.sequence = SEQUENCES}, 1, &why), GPTOSS_INTERNAL);
     for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
     assert_int_equal(submit(p, g->tokens, pipeline_depth(p), 1, 1, &why), GPTOSS_INTERNAL); /* full */
     for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_collect(p, &logits, err));
@@ -241,15 +257,21 @@ static void misuse_at_rank_0(pipeline *p, const golden *g) {
 
 static void waves_that_do_not_fit_are_refused(void **state) {
     (void)state;
-    with_pipeline((pipeline_limits){.chunk = 8, .logits_rows = 3}, misuse_at_rank_0);
+    with_pipeline(8, 3, misuse_at_rank_0);
 }
 
-/* A wave as it stands in a message: see wave_header in pipeline.c. */
+/* A wave of 3 tokens in 2 runs as it stands in a message: see wave_header in pipeline.c. */
 typedef struct message {
-    uint32_t kind, number, count, logits_rows, reserved[12];
-    wave_token tokens[4]; /* one cache line */
-    float x[4 * 96];
+    uint32_t kind, number, n_tokens, n_runs, n_copies, n_pages, logits_rows, reserved[9];
+    wave_token tokens[3];
+    wave_run runs[2];
+    wave_copy copies[1];
+    uint32_t pages[4], padding[4];
+    float x[3 * 96];
 } message;
+
+enum { HEADER = 64, WHOLE = HEADER + 128 + 3 * 96 * sizeof(float) };
+_Static_assert(sizeof(message) == WHOLE, "message");
 
 static void receive_result(size_t floats) {
     size_t bytes = 64 + floats * sizeof(float);
@@ -266,12 +288,12 @@ static bool rank_1_accepts(const message *m, size_t bytes, bool is_good, const c
     pipeline *p;
     uint64_t accepted = 1, all[8];
     assert_int_equal(mine.hp.d_model, 96);
-    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){3, 2}, &p, err));
+    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){2}, &p, err));
     if (world.rank == 0) {
         const message stop = {.kind = 3};
         MPI_Request sent[2];
         link_send(m, bytes, 1, 1, &sent[0]);
-        link_send(&stop, 64, 1, 1, &sent[1]);
+        link_send(&stop, HEADER, 1, 1, &sent[1]);
         link_wait(&sent[0]);
         link_wait(&sent[1]);
         if (is_good) receive_result(2 * mine.hp.n_vocab);
@@ -299,32 +321,58 @@ static void malformed_waves_are_refused(void **state) {
     if (world.size != 2) return; /* two ranks say it all */
     golden g;
     golden_load("f32", &g);
-    enum { HEADER = 64, TOKENS = 64, ROW = 96 * sizeof(float), WHOLE = HEADER + TOKENS + 3 * ROW };
     /* kind 2: a cancelled wave, which is passed on but not computed */
-    const message good = {
-        .kind = 2, .count = 3, .logits_rows = 2, .tokens = {{1, 0, 5, 1}, {2, 4, 7, 0}, {3, 4, 8, 1}}};
+    const message good = {.kind = 2,
+                          .n_tokens = 3,
+                          .n_runs = 2,
+                          .n_copies = 1,
+                          .n_pages = 4,
+                          .logits_rows = 2,
+                          .tokens = {{1, 0, 5, 1}, {2, 1, 7, 0}, {3, 1, 8, 1}},
+                          .runs = {{1, {0, 1}, 0}, {2, {2, 3}, 0}},
+                          .copies = {{KV_FULL, 3, 9, 0}},
+                          .pages = {7, 2, 9, 0}};
     const struct {
         size_t offset;  /* of a number in the message ... */
         uint32_t value; /* ... to be replaced by this */
         size_t bytes;
     } bad[] = {
-        {0, 0, WHOLE},
-        {0, 4, WHOLE},
-        {8, 0, HEADER},
-        {8, 2, WHOLE},
-        {8, 4, WHOLE},
-        {8, UINT32_MAX, WHOLE},
-        {12, 1, WHOLE},
-        {12, 3, WHOLE},
-        {0, 2, WHOLE - 1},
-        {0, 2, 8},
+        {offsetof(message, kind), 0, WHOLE},
+        {offsetof(message, kind), 4, WHOLE},
+        {offsetof(message, n_tokens), 0, HEADER},
+        {offsetof(message, n_tokens), 2, WHOLE},
+        {offsetof(message, n_tokens), 4, WHOLE},
+        {offsetof(message, n_tokens), UINT32_MAX, WHOLE},
+        {offsetof(message, n_runs), 1, WHOLE},
+        {offsetof(message, n_runs), 6, WHOLE},
+        {offsetof(message, n_runs), UINT32_MAX, WHOLE},
+        {offsetof(message, n_copies), 2, WHOLE},
+        {offsetof(message, n_copies), 11, WHOLE},
+        {offsetof(message, n_copies), UINT32_MAX, WHOLE},
+        {offsetof(message, n_pages), 3, WHOLE},
+        {offsetof(message, n_pages), 5, WHOLE},
+        {offsetof(message, n_pages), UINT32_MAX, WHOLE},
+        {offsetof(message, logits_rows), 1, WHOLE},
+        {offsetof(message, logits_rows), 3, WHOLE},
+        {offsetof(message, kind), 2, WHOLE - 1},
+        {offsetof(message, kind), 2, WHOLE - 64},
+        {offsetof(message, kind), 2, 8},
         {offsetof(message, tokens[0].id), UINT32_MAX, WHOLE},
-        {offsetof(message, tokens[0].sequence), 4, WHOLE},
-        {offsetof(message, tokens[2].sequence), SEQUENCES, WHOLE},
+        {offsetof(message, tokens[0].run), 1, WHOLE},
+        {offsetof(message, tokens[2].run), 2, WHOLE},
         {offsetof(message, tokens[0].position), POSITIONS, WHOLE},
         {offsetof(message, tokens[2].position), 7, WHOLE},
         {offsetof(message, tokens[1].logits), 1, WHOLE},
         {offsetof(message, tokens[1].logits), 2, WHOLE},
+        {offsetof(message, runs[1].count), 1, WHOLE},
+        {offsetof(message, runs[1].pages[0]), 1, WHOLE},
+        {offsetof(message, runs[1].window_first), 1, WHOLE},
+        {offsetof(message, copies[0].kind), KV_KINDS, WHOLE},
+        {offsetof(message, copies[0].from), 40, WHOLE},
+        {offsetof(message, copies[0].to), 40, WHOLE},
+        {offsetof(message, pages[2]), 40, WHOLE}, /* five sequences of 8 pages are the pool */
+        {offsetof(message, pages[3]), UINT32_MAX, WHOLE},
+        {offsetof(message, pages[3]), 2, WHOLE}, /* of run 0 already */
     };
     assert_true(rank_1_accepts(&good, WHOLE, true, g.path));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -341,7 +389,7 @@ static void leave_waves_under_way(pipeline *p, const golden *g) {
 
 static void stopping_collects_what_is_under_way(void **state) {
     (void)state;
-    with_pipeline((pipeline_limits){.chunk = 4, .logits_rows = 1}, leave_waves_under_way);
+    with_pipeline(4, 1, leave_waves_under_way);
 }
 
 static void nothing_at_all(pipeline *p, const golden *g) {
@@ -351,20 +399,30 @@ static void nothing_at_all(pipeline *p, const golden *g) {
 
 static void a_pipeline_can_stop_unused(void **state) {
     (void)state;
-    with_pipeline((pipeline_limits){.chunk = 4, .logits_rows = 1}, nothing_at_all);
+    with_pipeline(4, 1, nothing_at_all);
 }
 
 static void messages_beyond_2_gib_are_misuse(void **state) {
     (void)state;
-    hparams hp = {.d_model = 2880, .n_vocab = 201088};
-    pipeline *p = NULL;
-    const pipeline_limits limits[] = {{.chunk = 3000, .logits_rows = 3000}, {.chunk = UINT32_MAX, .logits_rows = 1}};
-    for (int i = 0; i < 2; i++) {
+    golden g;
+    golden_load("f32", &g);
+    part mine = open_part(g.path, 0, 1, 1, CHUNK);
+    const struct {
+        uint32_t d_model, n_vocab, rows;
+    } large[] = {{96, 201088, 3000}, {1u << 27, 1000, 1}, {96, 1000, UINT32_MAX}};
+    for (int i = 0; i < 3; i++) {
+        hparams hp = mine.hp;
+        hp.d_model = large[i].d_model;
+        hp.n_vocab = large[i].n_vocab;
+        pipeline *p = NULL;
         gptoss_error err = {0};
-        assert_int_equal(pipeline_open(&world, &hp, NULL, limits[i], &p, &err), GPTOSS_MISUSE);
+        assert_int_equal(pipeline_open(&world, &hp, mine.stage, (pipeline_limits){large[i].rows}, &p, &err),
+                         GPTOSS_MISUSE);
         assert_non_null(strstr(err.text, "--chunk"));
         assert_null(p);
     }
+    close_part(&mine);
+    golden_free(&g);
 }
 
 /* A signal reaches one rank only; here the last. Its wave comes back as cancelled, and all ranks still stop in order.
@@ -383,7 +441,7 @@ static void a_cancelled_rank_is_heard_of(void **state) {
     (void)state;
     if (world.rank == world.size - 1) cancel_request();
     MPI_Barrier(MPI_COMM_WORLD);
-    with_pipeline((pipeline_limits){.chunk = 4, .logits_rows = 4}, be_told_of_the_end);
+    with_pipeline(4, 4, be_told_of_the_end);
 }
 
 int main(void) {

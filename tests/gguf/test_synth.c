@@ -8,6 +8,7 @@
 #include "craft.h"
 #include "gguf/random_blocks.h"
 #include "kernels/dequant.h"
+#include "model/runs.h"
 #include "model/stage.h"
 
 static const gguf_type all_types[] = {TYPE_F32,  TYPE_F16,  TYPE_BF16,   TYPE_Q8_0,  TYPE_MXFP4, TYPE_Q4_0,
@@ -313,12 +314,16 @@ static void run(const gguf_file *file, double *residual, double *logit) {
     slice all = {.layer_begin = 0, .layer_end = hp.n_layers, .embedding = true, .output = true};
     assert_ok(weights_open(file, &hp, all, &w, err));
     assert_ok(team_open(1, &t, err));
-    assert_ok(stage_open(&hp, w, t, &(kv_room){1, COUNT, COUNT, KV_DEFAULT}, &s, err));
-    wave_token tokens[COUNT];
-    for (uint32_t i = 0; i < COUNT; i++) tokens[i] = (wave_token){.id = i * 7919 % hp.n_vocab, .position = i};
+    assert_ok(stage_open(&hp, w, t, &(kv_room){.sequences = 1, .positions = COUNT, .chunk = COUNT}, &s, err));
+    const wave_limits limits = stage_limits(s);
+    runs waves;
+    uint32_t tokens[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) tokens[i] = i * 7919 % hp.n_vocab;
+    runs_open(&limits, &waves);
+    const wave *together = runs_one(&waves, tokens, COUNT, 0, COUNT);
     float *x = calloc(COUNT * hp.d_model, sizeof *x), *logits = calloc(COUNT * hp.n_vocab, sizeof *logits);
-    stage_embed(s, tokens, COUNT, x);
-    assert_int_equal(stage_forward(s, tokens, COUNT, x), GPTOSS_OK);
+    stage_embed(s, together->tokens, COUNT, x);
+    assert_int_equal(stage_forward(s, together, x), GPTOSS_OK);
     stage_logits(s, x, COUNT, logits);
     double sum = 0;
     for (size_t i = 0; i < COUNT * hp.d_model; i++) sum += (double)x[i] * (double)x[i];
@@ -328,6 +333,7 @@ static void run(const gguf_file *file, double *residual, double *logit) {
     *logit = sqrt(sum / (COUNT * hp.n_vocab));
     free(x);
     free(logits);
+    runs_close(&waves);
     stage_close(s);
     team_close(t);
     weights_close(w);

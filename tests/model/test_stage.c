@@ -5,6 +5,7 @@
 #include "kernels/isa.h"
 #include "model/stage.h"
 #include "reference.h"
+#include "runs.h"
 #include "support.h"
 
 enum { POSITIONS = 128 };
@@ -32,8 +33,8 @@ static void model_open(const char *path, uint32_t n_layers, uint32_t stages, uin
     for (uint32_t i = 0; i < stages; i++) {
         slice what = {n_layers * i / stages, n_layers * (i + 1) / stages, i == 0, i == stages - 1, expert_0};
         assert_ok(weights_open(file, &m->hp, what, &m->weights[i], err));
-        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &(kv_room){1, POSITIONS, chunk, cache_type}, &m->stages[i],
-                             err));
+        const kv_room room = {.sequences = 1, .positions = POSITIONS, .chunk = chunk, .type = cache_type};
+        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &room, &m->stages[i], err));
     }
     gguf_close(file);
 }
@@ -49,14 +50,17 @@ static void model_close(model *m) {
 static float *model_logits(model *m, const uint32_t *tokens, size_t count, uint32_t chunk) {
     float *logits = malloc(count * m->hp.n_vocab * sizeof *logits);
     float *x = malloc(chunk * m->hp.d_model * sizeof *x);
-    wave_token wave[POSITIONS];
+    const wave_limits limits = stage_limits(m->stages[0]);
+    runs waves;
+    runs_open(&limits, &waves);
     for (uint32_t at = 0; at < count; at += chunk) {
         uint32_t n = count - at < chunk ? (uint32_t)(count - at) : chunk;
-        wave_of_run(tokens + at, n, 0, at, n, wave);
-        stage_embed(m->stages[0], wave, n, x);
-        for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], wave, n, x), GPTOSS_OK);
+        const wave *w = runs_one(&waves, tokens + at, n, at, n);
+        stage_embed(m->stages[0], w->tokens, n, x);
+        for (uint32_t i = 0; i < m->n_stages; i++) assert_int_equal(stage_forward(m->stages[i], w, x), GPTOSS_OK);
         stage_logits(m->stages[m->n_stages - 1], x, n, logits + at * m->hp.n_vocab);
     }
+    runs_close(&waves);
     free(x);
     return logits;
 }
@@ -197,8 +201,12 @@ static void cancelling_ends_a_forward_pass(void **state) {
     model m;
     model_open(g.path, 0, 1, 1, 1, false, &m);
     float *x = calloc(m.hp.d_model, sizeof *x);
+    const wave_limits limits = stage_limits(m.stages[0]);
+    runs waves;
+    runs_open(&limits, &waves);
     cancel_request();
-    assert_int_equal(stage_forward(m.stages[0], &(wave_token){0}, 1, x), GPTOSS_CANCELLED);
+    assert_int_equal(stage_forward(m.stages[0], runs_one(&waves, g.tokens, 1, 0, 0), x), GPTOSS_CANCELLED);
+    runs_close(&waves);
     free(x);
     model_close(&m);
     golden_free(&g);

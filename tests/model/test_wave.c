@@ -2,65 +2,181 @@
 #include "model/wave.h"
 #include "support.h"
 
-static const wave_limits limits = {.chunk = 6, .n_vocab = 100, .sequences = 4, .positions = 50};
+enum { PAGES = 20 };
 
-static const wave_token good[6] = {{99, 0, 49, 1}, {0, 1, 3, 0}, {1, 1, 4, 0},
-                                   {2, 1, 5, 1},   {0, 3, 0, 0}, {5, 3, 1, 0}};
+/* Full pages of 32 positions, windowed ones of 16; a window of 20 positions. */
+static const wave_limits limits = {
+    .chunk = 6, .n_vocab = 100, .runs = 4, .positions = 60, .paging = {20, {5, 4}, {PAGES, PAGES}}};
 
-static void good_waves_are_valid(void **state) {
-    (void)state;
-    assert_true(wave_is_valid(good, 6, &limits));
-    for (uint32_t count = 1; count < 6; count++) assert_true(wave_is_valid(good + 6 - count, count, &limits));
-    assert_int_equal(wave_logits_rows(good, 6), 2);
-    assert_int_equal(wave_logits_rows(good, 0), 0);
+static uint32_t marks[2 * PAGES];
+
+static bool valid(const wave *w) {
+    bool is = wave_is_valid(w, &limits, marks);
+    for (int i = 0; i < 2 * PAGES; i++) assert_int_equal(marks[i], 0);
+    return is;
 }
 
-static void expect_fault(uint32_t at, wave_token instead) {
-    wave_token tokens[6];
-    memcpy(tokens, good, sizeof good);
-    tokens[at] = instead;
-    if (wave_is_valid(tokens, 6, &limits))
-        fail_msg("token %u may be {%u, %u, %u, %u}", at, instead.id, instead.sequence, instead.position,
-                 instead.logits);
-}
-
-static void faults_are_found(void **state) {
-    (void)state;
-    wave_token seven[7] = {0};
-    for (uint32_t i = 0; i < 7; i++) seven[i].position = i;
-    assert_true(wave_is_valid(seven, 6, &limits));
-    assert_false(wave_is_valid(seven, 7, &limits)); /* longer than a chunk */
-    assert_false(wave_is_valid(seven, 0, &limits));
-    assert_false(wave_is_valid(seven, UINT32_MAX, &limits));
-    expect_fault(0, (wave_token){100, 0, 49, 1}); /* no such token */
-    expect_fault(0, (wave_token){99, 0, 50, 1});  /* position */
-    expect_fault(5, (wave_token){5, 4, 1, 0});    /* sequence */
-    expect_fault(0, (wave_token){99, 0, 49, 2});
-    expect_fault(2, (wave_token){1, 1, 3, 0}); /* a position twice */
-    expect_fault(2, (wave_token){1, 1, 5, 0}); /* one left out */
-    expect_fault(2, (wave_token){1, 1, 2, 0}); /* backwards */
-    expect_fault(1, (wave_token){0, 2, 3, 0}); /* sequence 1 after 2 */
-    expect_fault(4, (wave_token){0, 0, 7, 0}); /* sequence 0 again */
-    expect_fault(5, (wave_token){0, 3, UINT32_MAX, 0});
+/* Three runs: position 59, which sees from 40 on; positions 30 to 33; position 0. */
+static wave good_wave(void) {
+    wave w;
+    assert_ok(wave_open(&limits, &w, err));
+    const uint32_t ids[] = {99, 0, 1, 2};
+    const uint32_t full[] = {3, 4}, window[] = {8, 9};
+    const uint32_t full_2[] = {5, 6}, window_2[] = {11, 12, 13};
+    const uint32_t full_3[] = {3 + 4}, window_3[] = {14};
+    wave_add_run(&w, &limits, ids, 1, 59, 1, &(wave_place){{full, window}, {0, 2}});
+    wave_add_run(&w, &limits, ids, 4, 30, 2, &(wave_place){{full_2, window_2}, {0, 0}});
+    wave_add_run(&w, &limits, ids, 1, 0, 0, &(wave_place){{full_3, window_3}, {0, 0}});
+    wave_add_copy(&w, KV_WINDOW, 1, 14);
+    wave_add_copy(&w, KV_FULL, 3, 7);
+    return w;
 }
 
 static void runs_become_waves(void **state) {
     (void)state;
-    const uint32_t ids[] = {7, 8, 9};
-    wave_token tokens[3];
-    wave_of_run(ids, 3, 2, 40, 1, tokens);
-    const wave_token want[] = {{7, 2, 40, 0}, {8, 2, 41, 0}, {9, 2, 42, 1}};
-    assert_memory_equal(tokens, want, sizeof want);
-    wave_of_run(ids, 3, 2, 40, 3, tokens);
-    assert_int_equal(wave_logits_rows(tokens, 3), 3);
-    assert_true(wave_is_valid(tokens, 3, &limits));
+    wave w = good_wave();
+    assert_true(valid(&w));
+    assert_int_equal(w.n_tokens, 6);
+    assert_int_equal(w.n_runs, 3);
+    assert_int_equal(wave_logits_rows(&w), 3);
+    const wave_token want[] = {{99, 0, 59, 1}, {99, 1, 30, 0}, {0, 1, 31, 0},
+                               {1, 1, 32, 1},  {2, 1, 33, 1},  {99, 2, 0, 0}};
+    assert_memory_equal(w.tokens, want, sizeof want);
+    const uint32_t pages[] = {3, 4, 8, 9, 5, 6, 11, 12, 13, 7, 14};
+    assert_int_equal(w.n_pages, sizeof pages / sizeof *pages);
+    assert_memory_equal(w.pages, pages, sizeof pages);
+    assert_int_equal(w.runs[0].window_first, 2);
+    assert_int_equal(w.runs[1].window_first, 0);
+    wave_clear(&w);
+    assert_false(valid(&w)); /* nothing in it */
+    wave_close(&w);
+}
+
+static void expect_fault(size_t number, uint32_t *place_in(wave *w), uint32_t value) {
+    wave w = good_wave();
+    *place_in(&w) = value;
+    if (valid(&w)) fail_msg("fault %zu was not found", number);
+    wave_close(&w);
+}
+
+#define PLACE(name, expression) \
+    static uint32_t *name(wave *w) { return &(expression); }
+PLACE(n_tokens, w->n_tokens)
+PLACE(n_runs, w->n_runs)
+PLACE(n_copies, w->n_copies)
+PLACE(n_pages, w->n_pages)
+PLACE(id, w->tokens[5].id)
+PLACE(run_of_token, w->tokens[3].run)
+PLACE(first_position, w->tokens[0].position)
+PLACE(later_position, w->tokens[3].position)
+PLACE(last_position, w->tokens[5].position)
+PLACE(logits, w->tokens[4].logits)
+PLACE(count, w->runs[1].count)
+PLACE(full_at, w->runs[1].pages[KV_FULL])
+PLACE(window_at, w->runs[1].pages[KV_WINDOW])
+PLACE(window_first, w->runs[0].window_first)
+PLACE(full_seen, w->pages[0])
+PLACE(full_stored, w->pages[1])
+PLACE(window_seen, w->pages[2])
+PLACE(window_stored, w->pages[3])
+PLACE(stored_second, w->pages[5])
+PLACE(copy_kind, w->copies[0].kind)
+PLACE(copy_from, w->copies[0].from)
+PLACE(copy_to, w->copies[0].to)
+PLACE(copy_reserved, w->copies[0].reserved)
+PLACE(other_copy_kind, w->copies[1].kind)
+
+static void faults_are_found(void **state) {
+    (void)state;
+    const struct {
+        uint32_t *(*place)(wave *w);
+        uint32_t value;
+    } faults[] = {
+        {n_tokens, 0},
+        {n_tokens, 5},
+        {n_tokens, 7}, /* longer than a chunk */
+        {n_tokens, UINT32_MAX},
+        {n_runs, 0},
+        {n_runs, 2},
+        {n_runs, 5},
+        {n_copies, 9},
+        {n_pages, 10},
+        {n_pages, UINT32_MAX},
+        {id, 100},
+        {run_of_token, 0},
+        {run_of_token, 2},
+        {first_position, 60},
+        {first_position, 15}, /* which has other pages */
+        {later_position, 31},
+        {later_position, 34},
+        {last_position, UINT32_MAX},
+        {logits, 2},
+        {count, 0},
+        {count, 3},
+        {count, 5},
+        {count, UINT32_MAX},
+        {full_at, 3},
+        {window_at, 7},
+        {window_first, 1},
+        {full_seen, PAGES},
+        {full_seen, UINT32_MAX},
+        {full_seen, 4},   /* twice in a run */
+        {full_seen, 6},   /* another run stores there */
+        {full_stored, 5}, /* another run does too */
+        {full_stored, 7},
+        {window_seen, 9},
+        {window_seen, 13},
+        {window_stored, PAGES},
+        {window_stored, 14},
+        {stored_second, 7},
+        {copy_kind, 2},
+        {copy_from, PAGES},
+        {copy_from, 14}, /* itself */
+        {copy_to, PAGES},
+        {copy_to, 8}, /* where nothing is stored */
+        {copy_to, 15},
+        {copy_reserved, 1},
+        {other_copy_kind, KV_WINDOW}, /* page 7 of that kind is nobody's */
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) expect_fault(i, faults[i].place, faults[i].value);
+}
+
+static void a_page_is_copied_to_once(void **state) {
+    (void)state;
+    wave w = good_wave();
+    wave_add_copy(&w, KV_FULL, 2, 7);
+    assert_false(valid(&w));
+    wave_close(&w);
+}
+
+static void spans_hold_what_is_seen(void **state) {
+    (void)state;
+    const kv_paging *p = &limits.paging;
+    uint32_t most[KV_KINDS] = {0};
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
+        uint32_t size = 1u << p->page_bits[kind];
+        for (uint32_t position = 0; position < 60; position++)
+            for (uint32_t count = 1; count <= 6 && position + count <= 60; count++) {
+                kv_span seen = kv_paging_seen(p, kind, position, count),
+                        stored = kv_paging_stored(p, kind, position, count);
+                uint32_t first = kind == KV_WINDOW && position > 19 ? position - 19 : 0;
+                assert_int_equal(seen.begin, first / size);
+                assert_int_equal(stored.begin, position / size);
+                assert_int_equal(seen.end, (position + count - 1) / size + 1);
+                assert_int_equal(seen.end, stored.end);
+                if (seen.end - seen.begin > most[kind]) most[kind] = seen.end - seen.begin;
+            }
+        assert_int_equal(kv_paging_most(p, kind, 60, 6), most[kind]);
+    }
+    assert_int_equal(kv_paging_most(p, KV_WINDOW, 10, 6), 1); /* no more than there are */
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_waves_are_valid),
-        cmocka_unit_test(faults_are_found),
         cmocka_unit_test(runs_become_waves),
+        cmocka_unit_test(faults_are_found),
+        cmocka_unit_test(a_page_is_copied_to_once),
+        cmocka_unit_test(spans_hold_what_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
