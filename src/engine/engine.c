@@ -94,7 +94,9 @@ static kv_room room_for(const engine *e, uint32_t positions) {
     return (kv_room){.sequences = e->config.sequences ? e->config.sequences : 1,
                      .positions = positions,
                      .chunk = e->config.chunk,
-                     .type = e->config.kv_type};
+                     .type = e->config.kv_type,
+                     .pages = {e->config.kv_pages[KV_FULL], e->config.kv_pages[KV_WINDOW]},
+                     .page_bits = {e->config.kv_page_bits[KV_FULL], e->config.kv_page_bits[KV_WINDOW]}};
 }
 
 /* All that can fail before a byte of the weights is read. */

@@ -18,6 +18,7 @@ typedef struct engine_config {
     topology_bind bind;   /* of its threads */
     uint32_t chunk;       /* tokens a wave */
     kv_type kv_type;      /* of the KV cache */
+    uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS]; /* see kv_room; 0: chosen */
     uint32_t logits_rows; /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
     void *load_context;

@@ -18,7 +18,8 @@
 typedef struct scheduler scheduler;
 
 typedef struct scheduler_config {
-    uint32_t waiting;       /* requests that may wait for their turn, at least 1 */
+    uint32_t waiting;       /* requests that may wait for their turn, beside those at work */
+    uint32_t chunk;         /* tokens in a wave, at most; 0: as many as the pipeline takes */
     uint32_t shared_chunk;  /* tokens of prompts in a wave, at most, while answers grow: they wait for it; 0: chosen */
     uint32_t resume_points; /* ends of prompts and answers that the prefix cache remembers, at most; 0: no cache */
 } scheduler_config;

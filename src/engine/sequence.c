@@ -71,6 +71,40 @@ void sequence_advance(sequence *s, const wave_limits *limits, kv_pool *pool, uin
     }
 }
 
+kv_span sequence_resumed_span(const wave_limits *limits, kv_kind kind, uint32_t position) {
+    return (kv_span){kv_paging_seen(&limits->paging, kind, position, 1).begin,
+                     kv_paging_stored(&limits->paging, kind, position - 1, 1).end};
+}
+
+bool sequence_resume(sequence *s, const wave_limits *limits, kv_pool *pool, uint32_t position, const wave_place *place,
+                     kv_reclaim reclaim) {
+    bool partial[KV_KINDS];
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) { /* all before any page is taken, which might forget the place */
+        kv_span span = sequence_resumed_span(limits, kind, position);
+        partial[kind] = span.end > span.begin && position % (1u << limits->paging.page_bits[kind]) != 0;
+        s->first[kind] = span.begin;
+        s->count[kind] = span.end - span.begin;
+        for (uint32_t i = 0; i < s->count[kind]; i++) {
+            s->pages[kind][i] = place->pages[kind][span.begin - place->first[kind] + i];
+            kv_pool_share(pool, kind, s->pages[kind][i], KV_RUNNING);
+        }
+        if (!partial[kind]) continue;
+        s->copies[kind] = true;
+        s->source[kind] = s->pages[kind][--s->count[kind]];
+    }
+    s->position = position;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
+        if (!partial[kind]) continue;
+        while (!kv_pool_take(pool, kind, &s->pages[kind][s->count[kind]]))
+            if (!reclaim.reclaim || !reclaim.reclaim(reclaim.context, kind)) {
+                sequence_clear(s, pool);
+                return false;
+            }
+        s->count[kind]++;
+    }
+    return true;
+}
+
 void sequence_clear(sequence *s, kv_pool *pool) {
     for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
         drop_source(s, pool, kind);

@@ -38,6 +38,15 @@ void sequence_add_run(const sequence *s, const wave_limits *limits, wave *w, con
 /* The wave with these `count` tokens was submitted. */
 void sequence_advance(sequence *s, const wave_limits *limits, kv_pool *pool, uint32_t count);
 
+/* The pages that a sequence needs to go on at a position > 0. */
+kv_span sequence_resumed_span(const wave_limits *limits, kv_kind kind, uint32_t position);
+
+/* Makes an empty sequence go on at `position` > 0, sharing the pages of a place that holds sequence_resumed_span of
+ * both kinds; of one that is not full it gets a copy. False when there is no page for that; the sequence is empty then.
+ */
+bool sequence_resume(sequence *s, const wave_limits *limits, kv_pool *pool, uint32_t position, const wave_place *place,
+                     kv_reclaim reclaim);
+
 /* Gives all pages back; the sequence is as if new. */
 void sequence_clear(sequence *s, kv_pool *pool);
 

@@ -73,8 +73,8 @@ static void check_run(pipeline *p, const golden *g, const float *want, uint32_t 
                       uint32_t rows) {
     uint32_t sent = 0, done = 0, count = (uint32_t)g->positions;
     while (done < count) {
-        uint32_t waves = (sent - done + chunk - 1) / chunk;
-        if (sent < count && waves < under_way) {
+        uint32_t travelling = (sent - done + chunk - 1) / chunk;
+        if (sent < count && travelling < under_way) {
             uint32_t n = count - sent < chunk ? count - sent : chunk;
             assert_ok(submit(p, g->tokens + sent, sent, n, n < rows ? n : rows, err));
             sent += n;

@@ -1,0 +1,99 @@
+#include "engine/job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+static gptoss_status check_request(const scheduler_request *r, const wave_limits *limits, gptoss_error *err) {
+    if (r->n_prompt < 1) return error_set(err, GPTOSS_MISUSE, "the prompt is empty");
+    if (!r->on_end || (r->max_tokens > 0 && !r->on_token))
+        return error_set(err, GPTOSS_MISUSE, "nobody listens to the request");
+    if ((uint64_t)r->n_prompt + r->max_tokens > limits->positions)
+        return error_set(err, GPTOSS_MISUSE,
+                         "%u tokens of prompt and %u of answer are more than the %u positions of a sequence",
+                         r->n_prompt, r->max_tokens, limits->positions);
+    for (uint32_t i = 0; i < r->n_prompt; i++)
+        if (r->prompt[i] >= limits->n_vocab)
+            return error_set(err, GPTOSS_MISUSE, "token %u of the prompt is %u, but the vocabulary ends at %u", i,
+                             r->prompt[i], limits->n_vocab - 1);
+    return GPTOSS_OK;
+}
+
+uint32_t job_most_positions(const job *j) {
+    return j->n_prompt + (j->request.max_tokens > 0 ? j->request.max_tokens - 1 : 0);
+}
+
+static gptoss_status fill(job *j, const scheduler_request *r, const wave_limits *limits, gptoss_error *err) {
+    TRY(mem_array((size_t)r->n_prompt + r->max_tokens, sizeof *j->tokens, "a request", &j->tokens, err));
+    memcpy(j->tokens, r->prompt, r->n_prompt * sizeof *r->prompt);
+    TRY(sequence_open(limits, &j->sequence, err));
+    if (r->max_tokens == 0) return GPTOSS_OK;
+    TRY(sampler_open(&r->sampling, limits->n_vocab, &j->sampler, err));
+    sampler_see_prompt(j->sampler, r->prompt, r->n_prompt);
+    j->report.n_top = r->n_top < limits->n_vocab ? r->n_top : limits->n_vocab;
+    return mem_array(j->report.n_top, sizeof *j->report.top, "a request", &j->report.top, err);
+}
+
+gptoss_status job_open(const scheduler_request *r, const wave_limits *limits, job **out, gptoss_error *err) {
+    job *j;
+    TRY(check_request(r, limits, err));
+    TRY(mem_array(1, sizeof *j, "a request", &j, err));
+    *j = (job){.request = *r, .n_prompt = r->n_prompt, .n_tokens = r->n_prompt, .submitted = clock_seconds()};
+    j->full_pages = kv_paging_stored(&limits->paging, KV_FULL, 0, job_most_positions(j)).end;
+    gptoss_status status = fill(j, r, limits, err);
+    if (status != GPTOSS_OK) {
+        job_close(j);
+        return status;
+    }
+    *out = j;
+    return GPTOSS_OK;
+}
+
+void job_close(job *j) {
+    if (!j) return;
+    free(j->tokens);
+    free(j->report.top);
+    sampler_close(j->sampler);
+    sequence_close(&j->sequence);
+    free(j);
+}
+
+static bool allows_any(const float *logits, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (logits[i] != -INFINITY) return true;
+    return false;
+}
+
+gptoss_status job_choose(job *j, float *logits, uint32_t n_vocab, bool *ended, scheduler_end *end, gptoss_error *err) {
+    const scheduler_request *r = &j->request;
+    uint32_t token, step = j->n_tokens - j->n_prompt;
+    if (r->edit_logits) {
+        r->edit_logits(r->context, logits);
+        if (!allows_any(logits, n_vocab))
+            return error_set(err, GPTOSS_BAD_INPUT, "the constraint allows no token after %u tokens of the answer",
+                             step);
+    }
+    uint32_t n_top = j->report.n_top;
+    TRY(sampler_next(j->sampler, logits, &token, r->report ? &j->report : NULL, err));
+    j->tokens[j->n_tokens++] = token;
+    bool go_on = r->on_token(r->context, &(scheduler_token){step, token, r->report ? &j->report : NULL});
+    j->report.n_top = n_top; /* as many as there are of n_top were told */
+    *ended = !go_on || step + 1 == r->max_tokens;
+    *end = go_on ? SCHEDULER_LENGTH : SCHEDULER_STOPPED;
+    return GPTOSS_OK;
+}
+
+void job_end(job *j, scheduler_end end, const gptoss_error *why) {
+    double now = clock_seconds();
+    scheduler_result result = {
+        .end = end, .prompt_tokens = j->n_prompt, .cached_tokens = j->cached, .generated = j->n_tokens - j->n_prompt};
+    if (end == SCHEDULER_FAILED && why) result.error = *why;
+    result.queued_seconds = (j->admitted > 0 ? j->admitted : now) - j->submitted;
+    if (j->admitted > 0) result.prompt_seconds = (j->read > 0 ? j->read : now) - j->admitted;
+    if (j->read > 0) result.generation_seconds = now - j->read;
+    j->request.on_end(j->request.context, &result);
+    job_close(j);
+}

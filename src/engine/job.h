@@ -1,0 +1,40 @@
+/* job.h: one accepted request of the scheduler, from submission to its end. */
+#ifndef ENGINE_JOB_H
+#define ENGINE_JOB_H
+
+#include "engine/prefix_cache.h"
+#include "engine/scheduler.h"
+
+typedef struct job {
+    uint64_t id;
+    scheduler_request request; /* prompt, biases and such are not used: they were the caller's */
+    struct job *next;          /* in the waiting queue */
+    bool cancelled;            /* guarded by the scheduler's lock, as next is */
+
+    uint32_t *tokens; /* owned; [n_prompt + max_tokens]: the prompt, then what was generated */
+    uint32_t n_prompt, n_tokens;
+    sequence sequence;    /* its position: tokens sent off */
+    uint32_t full_pages;  /* that it can come to need */
+    uint32_t remember[2]; /* positions of the prompt to leave as resume points, ascending; 0: none */
+    sampler *sampler;     /* owned */
+    sampler_report report;
+
+    double submitted, admitted, read; /* clock_seconds(); 0: not yet */
+    uint32_t cached;
+} job;
+
+/* A job with the request copied. GPTOSS_MISUSE when it can never run within the limits. */
+gptoss_status job_open(const scheduler_request *request, const wave_limits *limits, job **out, gptoss_error *err);
+void job_close(job *j); /* its sequence holds no pages; NULL is fine */
+
+/* Positions that it stores at most: the last token of an answer is never run. */
+uint32_t job_most_positions(const job *j);
+
+/* Chooses the next token from its logits[n_vocab], which may be changed, and tells of it. *end is set when the answer
+ * ends with it. */
+gptoss_status job_choose(job *j, float *logits, uint32_t n_vocab, bool *ended, scheduler_end *end, gptoss_error *err);
+
+/* Tells its end, and closes it. */
+void job_end(job *j, scheduler_end end, const gptoss_error *why);
+
+#endif
