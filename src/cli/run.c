@@ -18,14 +18,12 @@
 typedef struct front {
     tokenizer *tokenizer;
     tokens prompt;
-    sampler *sampler;
     answer answer;
     FILE *dump;
 } front;
 
 static void front_close(front *f) {
     answer_close(&f->answer);
-    sampler_close(f->sampler);
     tokens_free(&f->prompt);
     tokenizer_close(f->tokenizer);
     if (f->dump) fclose(f->dump);
@@ -42,8 +40,7 @@ static gptoss_status front_open(const run_options *o, const engine *e, double st
                          (unsigned long long)o->max_kv, e->hp.context);
     TRY(tokenizer_open(e->file, &f->tokenizer, err));
     TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, context_limit(o, &e->hp), &f->prompt, err));
-    TRY(sampler_open(&o->sampling, e->hp.n_vocab, &f->sampler, err));
-    sampler_see_prompt(f->sampler, f->prompt.ids, f->prompt.count);
+    TRY(sampler_check(&o->sampling, e->hp.n_vocab, err));
     TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &f->answer, err));
     if (o->dump_logits && !(f->dump = fopen(o->dump_logits, "wb")))
         return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --dump-logits", o->dump_logits);
@@ -70,8 +67,7 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
                                 .n_prompt = (uint32_t)f->prompt.count,
                                 .max_tokens = (uint32_t)o->max_tokens,
                                 .chunk = (uint32_t)o->chunk,
-                                .n_vocab = e->hp.n_vocab,
-                                .sampler = f->sampler,
+                                .sampling = o->sampling,
                                 .dump = f->dump};
     generate_result result;
     answer_connect(&f->answer, &request);

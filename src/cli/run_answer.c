@@ -9,7 +9,6 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "gguf/quote.h"
 
 /* ---- small pieces of output ---- */
@@ -82,12 +81,12 @@ static double tokens_per_second(uint32_t generated, double seconds) {
 
 static gptoss_status print_telemetry(answer *a, uint32_t step, uint32_t token, gptoss_error *err) {
     buffer line = {0};
-    gptoss_status status = buffer_printf(&line, err, "step=%u token=%u entropy=%.3f", step, token, a->report.entropy);
-    for (uint32_t i = 0; i < a->report.n_top && status == GPTOSS_OK; i++) {
+    gptoss_status status = buffer_printf(&line, err, "step=%u token=%u entropy=%.3f", step, token, a->report->entropy);
+    for (uint32_t i = 0; i < a->report->n_top && status == GPTOSS_OK; i++) {
         status = buffer_printf(&line, err, " top%u=", i + 1);
-        if (status == GPTOSS_OK) status = append_visible(a->tokenizer, a->report.top[i].token, &line, err);
+        if (status == GPTOSS_OK) status = append_visible(a->tokenizer, a->report->top[i].token, &line, err);
         if (status == GPTOSS_OK)
-            status = buffer_printf(&line, err, " p%u=%.4f", i + 1, exp((double)a->report.top[i].logprob));
+            status = buffer_printf(&line, err, " p%u=%.4f", i + 1, exp((double)a->report->top[i].logprob));
     }
     if (status == GPTOSS_OK)
         status =
@@ -102,15 +101,15 @@ static gptoss_status print_token_json(const answer *a, uint32_t step, uint32_t t
     cJSON_AddNumberToObject(object, "step", step);
     cJSON_AddNumberToObject(object, "token", token);
     add_token_text(object, a, token);
-    add_rounded(object, "logprob", (double)a->report.logprob);
-    add_rounded(object, "entropy", a->report.entropy);
+    add_rounded(object, "logprob", (double)a->report->logprob);
+    add_rounded(object, "entropy", a->report->entropy);
     if (a->options->top_logprobs) {
         cJSON *top = cJSON_AddArrayToObject(object, "top_logprobs");
-        for (uint32_t i = 0; i < a->report.n_top; i++) {
+        for (uint32_t i = 0; i < a->report->n_top; i++) {
             cJSON *candidate = cJSON_CreateObject();
-            cJSON_AddNumberToObject(candidate, "token", a->report.top[i].token);
-            add_token_text(candidate, a, a->report.top[i].token);
-            add_rounded(candidate, "logprob", (double)a->report.top[i].logprob);
+            cJSON_AddNumberToObject(candidate, "token", a->report->top[i].token);
+            add_token_text(candidate, a, a->report->top[i].token);
+            add_rounded(candidate, "logprob", (double)a->report->top[i].logprob);
             cJSON_AddItemToArray(top, candidate);
         }
     }
@@ -201,8 +200,9 @@ static gptoss_status take_token(answer *a, uint32_t step, uint32_t token, bool *
     return GPTOSS_OK;
 }
 
-static bool on_token(void *context, uint32_t step, uint32_t token) {
+static bool on_token(void *context, uint32_t step, uint32_t token, const sampler_report *report) {
     answer *a = context;
+    a->report = report;
     bool go_on = false;
     a->status = take_token(a, step, token, &go_on, &a->err);
     return go_on && a->status == GPTOSS_OK;
@@ -220,9 +220,6 @@ gptoss_status answer_open(const run_options *o, const tokenizer *t, const engine
     *out = (answer){.options = o, .tokenizer = t, .engine = e, .n_prompt = n_prompt, .started = started};
     out->stops.items = o->stop.items;
     out->stops.count = o->stop.count;
-    /* The likeliest token is always told; more of them on demand. */
-    out->report.n_top = o->top_logprobs ? (uint32_t)o->top_logprobs : 1;
-    TRY(mem_array(out->report.n_top, sizeof *out->report.top, "telemetry", &out->report.top, err));
     if (o->no_harmony || o->tokens) return GPTOSS_OK;
     TRY(harmony_open(t, &out->harmony, err));
     return harmony_parser_open(&out->harmony, on_event, out, &out->parser, err);
@@ -234,7 +231,6 @@ void answer_close(answer *a) {
     buffer_free(&a->fresh);
     buffer_free(&a->content);
     harmony_answer_free(&a->whole);
-    free(a->report.top);
 }
 
 void answer_connect(answer *a, generate_request *request) {
@@ -242,7 +238,9 @@ void answer_connect(answer *a, generate_request *request) {
     request->context = a;
     request->on_token = on_token;
     request->on_progress = on_progress;
-    if (a->options->telemetry || a->options->json) request->report = &a->report;
+    request->report = a->options->telemetry || a->options->json;
+    /* The likeliest token is always told; more of them on demand. */
+    request->n_top = a->options->top_logprobs ? (uint32_t)a->options->top_logprobs : 1;
 }
 
 /* Text that waited for more to come. */

@@ -21,13 +21,13 @@ typedef struct answer {
     harmony_parser *parser; /* NULL: raw text */
     utf8_stream raw;
     stop_strings stops;
-    buffer fresh;         /* text that the token at hand made ready for print */
-    buffer content;       /* of the final channel, or raw, as far as it passed the stop strings */
-    bool line_is_open;    /* standard output is in the middle of a line */
-    harmony_answer whole; /* the reasoning and tool calls so far */
-    double first_token;   /* clock_seconds() of the first token */
-    sampler_report report;
-    gptoss_status status; /* of the first failure inside a callback */
+    buffer fresh;                 /* text that the token at hand made ready for print */
+    buffer content;               /* of the final channel, or raw, as far as it passed the stop strings */
+    bool line_is_open;            /* standard output is in the middle of a line */
+    harmony_answer whole;         /* the reasoning and tool calls so far */
+    double first_token;           /* clock_seconds() of the first token */
+    const sampler_report *report; /* of the token at hand; NULL unless it is told */
+    gptoss_status status;         /* of the first failure inside a callback */
     gptoss_error err;
 } answer;
 

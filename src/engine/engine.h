@@ -10,16 +10,16 @@
 #include "plan/topology.h"
 
 typedef struct engine_config {
-    const char *path;     /* borrowed */
-    uint32_t n_layers;    /* run the first n layers only; 0: all */
-    bool expert_0_only;   /* see slice */
-    uint32_t threads;     /* of this rank; 0: one a physical core of its share of the machine */
-    uint32_t sequences;   /* at work at once; 0: one */
-    topology_bind bind;   /* of its threads */
-    uint32_t chunk;       /* tokens a wave */
-    kv_type kv_type;      /* of the KV cache */
-    uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS]; /* see kv_room; 0: chosen */
-    uint32_t logits_rows; /* see pipeline_limits */
+    const char *path;   /* borrowed */
+    uint32_t n_layers;  /* run the first n layers only; 0: all */
+    bool expert_0_only; /* see slice */
+    uint32_t threads;   /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t sequences; /* at work at once; 0: one */
+    topology_bind bind; /* of its threads */
+    uint32_t chunk;     /* tokens a wave */
+    kv_type kv_type;    /* of the KV cache */
+    uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
+    uint32_t logits_rows;                                                    /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
     void *load_context;
 } engine_config;

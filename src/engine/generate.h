@@ -1,4 +1,4 @@
-/* generate.h: sequence 0 from prompt to answer: the prompt in chunks, then token after token. Runs on rank 0. */
+/* generate.h: one request alone, from prompt to answer. Runs on rank 0. */
 #ifndef ENGINE_GENERATE_H
 #define ENGINE_GENERATE_H
 
@@ -13,14 +13,14 @@ typedef struct generate_request {
     uint32_t n_prompt;      /* at least 1 */
     uint32_t max_tokens;    /* n_prompt + max_tokens must fit the stages' positions */
     uint32_t chunk;         /* tokens a wave, at most the pipeline's */
-    uint32_t n_vocab;
-    sampler *sampler;
-    sampler_report *report; /* filled before each on_token, or NULL */
-    FILE *dump;             /* or NULL: receives the logits of every position run, float32 [n_vocab] each */
+    sampler_settings sampling;
+    bool report;    /* whether on_token gets a report, with ... */
+    uint32_t n_top; /* ... as many of the likeliest tokens */
+    FILE *dump;     /* or NULL: receives the logits of every position run, float32 [n_vocab] each */
 
     void *context; /* of the calls below */
     /* Each chosen token, `step` counting from 0. Returning false ends the answer with this token. */
-    bool (*on_token)(void *context, uint32_t step, uint32_t token);
+    bool (*on_token)(void *context, uint32_t step, uint32_t token, const sampler_report *report);
     /* `done` of n_prompt tokens were read. May be NULL. */
     void (*on_progress)(void *context, uint32_t done);
 } generate_request;
@@ -32,7 +32,7 @@ typedef struct generate_result {
     double seconds;        /* all of it */
 } generate_result;
 
-/* *result is also written, as far as it went, when the work is cancelled. */
+/* *result is also written, as far as it went, when the work is cancelled or fails. */
 gptoss_status generate(pipeline *p, const generate_request *request, generate_result *result, gptoss_error *err);
 
 #endif

@@ -26,12 +26,17 @@ struct sampler {
 
 sampler_settings sampler_defaults(void) { return (sampler_settings){.top_p = 1, .repetition_penalty = 1}; }
 
-gptoss_status sampler_open(const sampler_settings *settings, uint32_t n_vocab, sampler **out, gptoss_error *err) {
+gptoss_status sampler_check(const sampler_settings *settings, uint32_t n_vocab, gptoss_error *err) {
     for (size_t i = 0; i < settings->n_biases; i++)
         if (settings->biases[i].token >= n_vocab)
             return error_set(err, GPTOSS_MISUSE, "a logit bias names token %u, but the vocabulary ends at %u",
                              settings->biases[i].token, n_vocab - 1);
+    return GPTOSS_OK;
+}
+
+gptoss_status sampler_open(const sampler_settings *settings, uint32_t n_vocab, sampler **out, gptoss_error *err) {
     sampler *s;
+    TRY(sampler_check(settings, n_vocab, err));
     TRY(mem_array(1, sizeof *s, "sampler", &s, err));
     s->settings = *settings;
     s->n_vocab = n_vocab;

@@ -45,7 +45,10 @@ typedef struct sampler_report {
 
 typedef struct sampler sampler;
 
-/* Every biased token must be < n_vocab. The settings are copied, the biases too. */
+/* GPTOSS_MISUSE when a biased token is not below n_vocab. */
+gptoss_status sampler_check(const sampler_settings *settings, uint32_t n_vocab, gptoss_error *err);
+
+/* Of settings that pass sampler_check. They are copied, the biases too. */
 gptoss_status sampler_open(const sampler_settings *settings, uint32_t n_vocab, sampler **out, gptoss_error *err);
 void sampler_close(sampler *s); /* NULL is fine */
 

@@ -235,10 +235,19 @@ static bool wait_for_news(scheduler *s) {
     return !done;
 }
 
+static gptoss_status interrupted(const scheduler *s, gptoss_error *err) {
+    if (s->n_running != 1)
+        return error_set(err, GPTOSS_CANCELLED, "interrupted with %u requests at work", s->n_running);
+    const job *j = s->running[0];
+    if (j->sequence.position < j->n_prompt)
+        return error_set(err, GPTOSS_CANCELLED, "interrupted while reading the prompt, at token %u of %u",
+                         j->sequence.position, j->n_prompt);
+    return error_set(err, GPTOSS_CANCELLED, "interrupted after %u tokens of the answer", j->n_tokens - j->n_prompt);
+}
+
 static gptoss_status step(scheduler *s, bool *done, gptoss_error *err) {
     bool sent = false;
-    if (cancel_requested())
-        return error_set(err, GPTOSS_CANCELLED, "interrupted with %u requests at work", s->n_running);
+    if (cancel_requested()) return interrupted(s, err);
     end_cancelled(s);
     admit(s);
     publish(s);

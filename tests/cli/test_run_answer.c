@@ -49,7 +49,8 @@ static void answer_to(const run_options *o, const char *written, buffer *printed
     if (status == GPTOSS_OK) {
         bool go_on = true;
         answer_connect(&a, &request);
-        for (uint32_t i = 0; i < ids.count && go_on; i++) go_on = request.on_token(request.context, i, ids.ids[i]);
+        for (uint32_t i = 0; i < ids.count && go_on; i++)
+            go_on = request.on_token(request.context, i, ids.ids[i], NULL);
         status = answer_finish(&a, GPTOSS_OK, &result, &error);
     }
     answer_close(&a);

@@ -17,23 +17,20 @@ typedef struct listener {
     demo_answer *answer;
 } listener;
 
-static bool feed(void *context, uint32_t step, uint32_t token) {
+static bool feed(void *context, uint32_t step, uint32_t token, const sampler_report *report) {
     listener *l = context;
-    (void)step;
+    (void)step, (void)report;
     assert_ok(harmony_parser_feed(l->parser, token, err));
     assert_ok(tokenizer_decode(words, &token, 1, &l->answer->raw, err));
     return !harmony_parser_done(l->parser);
 }
 
 static void run(generate_request *request) {
-    const sampler_settings settings = sampler_defaults();
     generate_result result;
     request->chunk = CHUNK;
-    request->n_vocab = demo.hp.n_vocab;
+    request->sampling = sampler_defaults();
     assert_true(request->n_prompt + request->max_tokens <= DEMO_POSITIONS);
-    assert_ok(sampler_open(&settings, demo.hp.n_vocab, &request->sampler, err));
     assert_ok(generate(demo.pipeline, request, &result, err));
-    sampler_close(request->sampler);
 }
 
 void demo_ask(harmony_prompt prompt, demo_answer *out) {
@@ -66,8 +63,8 @@ bool demo_says(const buffer *text, const char *wanted) {
 
 size_t demo_vocabulary(void) { return demo.hp.n_vocab; }
 
-static bool take_none(void *context, uint32_t step, uint32_t token) {
-    (void)context, (void)step, (void)token;
+static bool take_none(void *context, uint32_t step, uint32_t token, const sampler_report *report) {
+    (void)context, (void)step, (void)token, (void)report;
     return false;
 }
 

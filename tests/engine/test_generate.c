@@ -15,8 +15,9 @@ typedef struct account {
     uint32_t tokens[MOST_TOKENS], n_tokens, stop_after, progress, progress_calls;
 } account;
 
-static bool note_token(void *context, uint32_t step, uint32_t token) {
+static bool note_token(void *context, uint32_t step, uint32_t token, const sampler_report *report) {
     account *a = context;
+    assert_null(report);
     assert_int_equal(step, a->n_tokens);
     a->tokens[a->n_tokens++] = token;
     return a->n_tokens != a->stop_after;
@@ -32,17 +33,13 @@ static void note_progress(void *context, uint32_t done) {
 /* One greedy run on rank 0; logits (may be NULL) receives those of every position run, and *rows how many. */
 static generate_result run(engine *e, const uint32_t *prompt, uint32_t n_prompt, uint32_t max_tokens, uint32_t chunk,
                            account *a, float **logits, size_t *rows) {
-    sampler_settings settings = sampler_defaults();
-    sampler *s;
     generate_result result;
     FILE *dump = logits ? tmpfile() : NULL;
-    assert_ok(sampler_open(&settings, e->hp.n_vocab, &s, err));
     const generate_request request = {.prompt = prompt,
                                       .n_prompt = n_prompt,
                                       .max_tokens = max_tokens,
                                       .chunk = chunk,
-                                      .n_vocab = e->hp.n_vocab,
-                                      .sampler = s,
+                                      .sampling = sampler_defaults(),
                                       .dump = dump,
                                       .context = a,
                                       .on_token = note_token,
@@ -59,7 +56,6 @@ static generate_result run(engine *e, const uint32_t *prompt, uint32_t n_prompt,
         assert_int_equal(fread(*logits, row, *rows, dump), *rows);
         fclose(dump);
     }
-    sampler_close(s);
     return result;
 }
 
@@ -158,22 +154,16 @@ static void answers_end_when_they_should(void **state) {
 }
 
 static gptoss_status run_with(engine *e, const golden *g, FILE *dump, generate_result *result, gptoss_error *err) {
-    sampler_settings settings = sampler_defaults();
-    sampler *s;
     account a = {0};
-    assert_int_equal(sampler_open(&settings, e->hp.n_vocab, &s, err), GPTOSS_OK);
     const generate_request request = {.prompt = g->tokens,
                                       .n_prompt = 20,
                                       .max_tokens = 5,
                                       .chunk = 3,
-                                      .n_vocab = e->hp.n_vocab,
-                                      .sampler = s,
+                                      .sampling = sampler_defaults(),
                                       .dump = dump,
                                       .context = &a,
                                       .on_token = note_token};
-    gptoss_status status = generate(e->pipeline, &request, result, err);
-    sampler_close(s);
-    return status;
+    return generate(e->pipeline, &request, result, err);
 }
 
 static void fail_to_dump(engine *e, const golden *g) {

@@ -351,8 +351,8 @@ static void write_talk(void) {
     for (uint32_t i = 0; i < FIRST + ANSWER + SECOND; i++) talk[i] = (uint32_t)random_below(&seed, model.hp.n_vocab);
     want_first = alone(talk, FIRST, ANSWER);
     for (uint32_t i = 0; i < ANSWER; i++) talk[FIRST + i] = want_first.choices[i].token;
-    for (uint32_t i = 0; i < FIRST + 20; i++) other[i] = i < 30 ? talk[i] : (talk[i] + 1) % model.hp.n_vocab;
-    for (uint32_t i = 0; i < FIRST + 9; i++) third[i] = i < 30 ? talk[i] : (talk[i] + 2) % model.hp.n_vocab;
+    for (uint32_t i = 0; i < FIRST + 20; i++) other[i] = i < 30 ? talk[i] : (talk[i % FIRST] + 1) % model.hp.n_vocab;
+    for (uint32_t i = 0; i < FIRST + 9; i++) third[i] = i < 30 ? talk[i] : (talk[i % FIRST] + 2) % model.hp.n_vocab;
     want_second = alone(talk, FIRST + ANSWER + SECOND, 9);
     want_other = alone(other, FIRST + 20, 9);
     want_third = alone(third, FIRST + 9, 9);
