@@ -5,6 +5,7 @@
 
 #include "base/cancel.h"
 #include "base/mem.h"
+#include "engine/kv_sizing.h"
 #include "plan/balance.h"
 
 static gptoss_status read_model(engine *e, gptoss_error *err) {
@@ -90,46 +91,68 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static kv_room room_for(const engine *e, uint32_t positions) {
-    return (kv_room){.sequences = e->config.sequences ? e->config.sequences : 1,
-                     .positions = positions,
-                     .chunk = e->config.chunk,
-                     .type = e->config.kv_type,
-                     .pages = {e->config.kv_pages[KV_FULL], e->config.kv_pages[KV_WINDOW]},
-                     .page_bits = {e->config.kv_page_bits[KV_FULL], e->config.kv_page_bits[KV_WINDOW]}};
+/* The pages that every rank has room for: all have the same, since their numbers go for all. */
+static gptoss_status size_cache(engine *e, const slice *what, uint32_t positions, gptoss_error *err) {
+    const engine_config *c = &e->config;
+    const kv_demand demand = {.room = {.sequences = c->sequences ? c->sequences : 1,
+                                       .positions = positions,
+                                       .chunk = c->chunk,
+                                       .type = c->kv_type,
+                                       .pages = {c->kv_pages[KV_FULL], c->kv_pages[KV_WINDOW]},
+                                       .page_bits = {c->kv_page_bits[KV_FULL], c->kv_page_bits[KV_WINDOW]}},
+                              .resume_points = c->resume_points,
+                              .memory = c->kv_memory};
+    uint32_t pages[KV_KINDS] = {0};
+    uint64_t *all = NULL;
+    gptoss_status status = kv_sizing(&e->hp, what->layer_begin, what->layer_end, &demand, pages, err);
+    if (status == GPTOSS_OK) status = mem_array((size_t)e->cluster.size, sizeof *all, "plan", &all, err);
+    status = cluster_agree(&e->cluster, status, err);
+    if (status == GPTOSS_OK) {
+        uint64_t least = pages[KV_FULL], mine = least;
+        cluster_gather(&e->cluster, &mine, 1, all);
+        for (int r = 0; r < e->cluster.size && e->cluster.rank == 0; r++)
+            if (all[r] < least) least = all[r];
+        cluster_broadcast(&e->cluster, &least, sizeof least);
+        e->room = demand.room;
+        e->room.pages[KV_FULL] = (uint32_t)least;
+        e->room.pages[KV_WINDOW] = pages[KV_WINDOW];
+    }
+    free(all);
+    return status;
 }
 
 /* All that can fail before a byte of the weights is read. */
-static gptoss_status start_rank(engine *e, uint32_t positions, gptoss_error *err) {
-    slice what;
-    TRY(deal_layers(e, &what, err));
+static gptoss_status start_rank(engine *e, slice what, gptoss_error *err) {
     TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
     TRY(start_team(e, err));
-    kv_room room = room_for(e, positions);
-    TRY(stage_open(&e->hp, e->weights, e->team, &room, &e->stage, err));
+    TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &e->stage, err));
     pipeline_limits limits = {.logits_rows = e->config.logits_rows};
     TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
     return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);
 }
 
-static void gather_facts(engine *e, uint32_t positions) {
+static void gather_facts(engine *e) {
     const slice *s = &e->weights->slice;
-    kv_room room = room_for(e, positions);
     const uint64_t mine[] = {s->layer_begin, s->layer_end, gguf_map_bytes(e->weights->map),
-                             kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, &room), (uint64_t)team_size(e->team)};
+                             kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, &e->room),
+                             (uint64_t)team_size(e->team)};
     _Static_assert(sizeof(rank_facts) == sizeof mine, "facts are gathered as plain numbers");
     cluster_gather(&e->cluster, mine, sizeof mine / sizeof *mine, (uint64_t *)e->facts);
 }
 
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
-    gptoss_status status = start_rank(e, positions, err);
+    slice what;
+    gptoss_status status = deal_layers(e, &what, err);
+    TRY(cluster_agree(&e->cluster, status, err));
+    TRY(size_cache(e, &what, positions, err));
+    status = start_rank(e, what, err);
     TRY(cluster_agree(&e->cluster, status, err)); /* no rank reads for minutes when another has failed already */
     status = load_weights(e, err);
     TRY(cluster_agree(&e->cluster, status, err));
     gguf_close(e->file);
     e->file = NULL;
-    gather_facts(e, positions);
+    gather_facts(e);
     return GPTOSS_OK;
 }
 

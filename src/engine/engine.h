@@ -10,14 +10,16 @@
 #include "plan/topology.h"
 
 typedef struct engine_config {
-    const char *path;   /* borrowed */
-    uint32_t n_layers;  /* run the first n layers only; 0: all */
-    bool expert_0_only; /* see slice */
-    uint32_t threads;   /* of this rank; 0: one a physical core of its share of the machine */
-    uint32_t sequences; /* at work at once; 0: one */
-    topology_bind bind; /* of its threads */
-    uint32_t chunk;     /* tokens a wave */
-    kv_type kv_type;    /* of the KV cache */
+    const char *path;       /* borrowed */
+    uint32_t n_layers;      /* run the first n layers only; 0: all */
+    bool expert_0_only;     /* see slice */
+    uint32_t threads;       /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t sequences;     /* at work at once; 0: one */
+    topology_bind bind;     /* of its threads */
+    uint32_t chunk;         /* tokens a wave */
+    kv_type kv_type;        /* of the KV cache */
+    uint64_t kv_memory;     /* bytes of each rank's KV cache, at most; 0: what all sequences at full length need */
+    uint32_t resume_points; /* of the prefix cache: room for as many; see scheduler_config */
     uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
     uint32_t logits_rows;                                                    /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
@@ -43,6 +45,7 @@ typedef struct engine {
     team *team;
     stage *stage;
     pipeline *pipeline;
+    kv_room room;      /* of the KV cache, the same on all ranks; set by engine_start */
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
