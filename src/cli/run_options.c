@@ -37,7 +37,7 @@ static size_t describe(run_options *o, option *table) {
          "added to a token's logit; may be repeated"},
         {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N", "longest prompt and answer together"},
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
-         "of cached keys and values: i16, f16 or f32 (i16 in layers that see all positions, f32 in others)"},
+         "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of the prompt read at a time (128)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
@@ -106,7 +106,7 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
     if (o->reasoning && strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
-        return error_set(err, GPTOSS_MISUSE, "--kv-type is i16, f16 or f32, not \"%.40s\"", o->kv_type_name);
+        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     if (o->date && !is_date(o->date))
         return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
     if (o->top_logprobs && !o->telemetry && !o->json)

@@ -15,12 +15,12 @@ kv_type kv_type_used(kv_type wanted) {
     return isa_used() == ISA_REFERENCE ? KV_F32 : KV_I16;
 }
 
-static const char *const type_names[] = {"default", "i16", "f16", "f32"};
+static const char *const type_names[] = {"default", "i16", "f16", "f32", "q8_0"};
 
 const char *kv_type_name(kv_type type) { return type_names[type]; }
 
 bool kv_type_by_name(const char *name, kv_type *out) {
-    for (kv_type type = KV_I16; type <= KV_F32; type++) {
+    for (kv_type type = KV_I16; type < KV_TYPES; type++) {
         if (strcmp(name, type_names[type]) != 0) continue;
         *out = type;
         return true;
@@ -31,22 +31,19 @@ bool kv_type_by_name(const char *name, kv_type *out) {
 /* ---- kernels ---- */
 
 /* AVX-512 and NEON: their tables go here. */
-static const attend_kernels *kernels_for(uint32_t head_dim) {
+static const attend_kernels *kernels_for(kv_type type, uint32_t head_dim) {
     const attend_kernels *best = &attend_portable;
 #if defined(__x86_64__)
     if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) best = &attend_avx2;
 #endif
-    return head_dim % best->multiple == 0 ? best : &attend_portable;
+    return head_dim % best->multiple == 0 && (type != KV_Q8_0 || best->q8_0) ? best : &attend_portable;
 }
 
 /* ---- the cache ---- */
 
 size_t kv_head_bytes(kv_type type, uint32_t head_dim, uint32_t blocks) {
-    size_t numbers = (size_t)ATTEND_BLOCK * head_dim;
-    size_t block = type == KV_F32   ? numbers * sizeof(float)
-                   : type == KV_F16 ? numbers * sizeof(half)
-                                    : numbers * sizeof(int16_t) + ATTEND_BLOCK * sizeof(float);
-    return blocks * block;
+    size_t scales = attend_has_scales(type) ? ATTEND_BLOCK * sizeof(float) : 0;
+    return blocks * (ATTEND_BLOCK * head_dim * attend_number_bytes(type) + scales);
 }
 
 /* Writes the numbers of x[count] to `to`, `stride` bytes from one to the next. */
@@ -61,8 +58,10 @@ static void store_f16(const float *x, uint32_t count, uint8_t *to, size_t stride
     }
 }
 
-static void store_i16(const float *x, uint32_t count, uint8_t *to, size_t stride, uint8_t *scale_to) {
-    const float rounder = 0x1.8p+23f, most = 32767; /* adding the rounder leaves a whole number in the lowest bits */
+/* As whole numbers of magnitude up to `most`, of `bytes` bytes. */
+static void store_scaled(const float *x, uint32_t count, uint8_t *to, size_t stride, uint8_t *scale_to, float most,
+                         size_t bytes) {
+    const float rounder = 0x1.8p+23f; /* adding it leaves a whole number in the lowest bits */
     float largest = 0;
     bool finite = true;
     for (uint32_t i = 0; i < count; i++) {
@@ -78,13 +77,15 @@ static void store_i16(const float *x, uint32_t count, uint8_t *to, size_t stride
         uint32_t bits;
         memcpy(&bits, &rounded, sizeof bits);
         uint16_t low = (uint16_t)bits;
-        memcpy(to + i * stride, &low, sizeof low);
+        uint8_t lowest = (uint8_t)bits;
+        memcpy(to + i * stride, bytes == 1 ? (void *)&lowest : (void *)&low, bytes);
     }
 }
 
 void kv_head_store(const kv_head *kv, uint32_t position, const float *key, const float *value) {
     size_t block = attend_offset(kv, position);
-    size_t lane = position % ATTEND_BLOCK, bytes = kv->type == KV_F32 ? 4 : 2, row = ATTEND_BLOCK * bytes;
+    size_t lane = position % ATTEND_BLOCK, bytes = attend_number_bytes(kv->type), row = ATTEND_BLOCK * bytes;
+    const float most = kv->type == KV_Q8_0 ? 127 : 32767;
     uint8_t *keys = kv->keys + block, *values = kv->values + block;
     uint8_t *k = keys + lane * bytes, *v = values + lane * bytes * kv->head_dim;
     switch (kv->type) {
@@ -98,8 +99,8 @@ void kv_head_store(const kv_head *kv, uint32_t position, const float *key, const
         break;
     default: {
         size_t scale = row * kv->head_dim + lane * sizeof(float);
-        store_i16(key, kv->head_dim, k, row, keys + scale);
-        store_i16(value, kv->head_dim, v, bytes, values + scale);
+        store_scaled(key, kv->head_dim, k, row, keys + scale, most, bytes);
+        store_scaled(value, kv->head_dim, v, bytes, values + scale, most, bytes);
     }
     }
 }
@@ -123,7 +124,7 @@ void attend_begin(const attend_query *query, uint32_t head_dim, float *state) {
 
 void attend_piece(const attend_query *query, const kv_head *kv, uint32_t begin, uint32_t end, float *scratch,
                   float *piece) {
-    const attend_kernels *kernels = kernels_for(kv->head_dim);
+    const attend_kernels *kernels = kernels_for(kv->type, kv->head_dim);
     uint32_t heads = query->heads;
     kernels->score(query, kv, begin, end, scratch);
     for (uint32_t h = 0; h < heads; h++)
@@ -132,7 +133,7 @@ void attend_piece(const attend_query *query, const kv_head *kv, uint32_t begin, 
 }
 
 void attend_merge(uint32_t heads, uint32_t head_dim, const float *piece, float *state) {
-    const attend_kernels *kernels = kernels_for(head_dim);
+    const attend_kernels *kernels = kernels_for(KV_DEFAULT, head_dim); /* no type: states are floats */
     for (uint32_t h = 0; h < heads; h++) {
         float max = piece[h] > state[h] ? piece[h] : state[h];
         float a = exp_f32(state[h] - max), b = exp_f32(piece[h] - max);

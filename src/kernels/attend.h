@@ -20,19 +20,20 @@ enum { ATTEND_BLOCK = 16, ATTEND_PIECE = 256 }; /* positions */
 
 /* How a number of the cache is kept. KV_I16: a vector of a position as 16-bit integers with one float32 scale,
  * largest magnitude / 32767. As small as binary16, and for vectors whose largest number is up to some 20 times the
- * usual one more exact, which shows in tokens whose routing to experts is nearly a tie. */
-typedef enum kv_type { KV_DEFAULT, KV_I16, KV_F16, KV_F32 } kv_type;
+ * usual one more exact, which shows in tokens whose routing to experts is nearly a tie. KV_Q8_0: the same in 8 bits,
+ * largest magnitude / 127; half the size. */
+typedef enum kv_type { KV_DEFAULT, KV_I16, KV_F16, KV_F32, KV_Q8_0, KV_TYPES } kv_type;
 
 /* KV_DEFAULT becomes what suits the instruction set in use: f32 for the reference, i16 otherwise. */
 kv_type kv_type_used(kv_type wanted);
-const char *kv_type_name(kv_type type);               /* "i16", "f16", "f32" */
+const char *kv_type_name(kv_type type);               /* "i16", "f16", "f32", "q8_0" */
 bool kv_type_by_name(const char *name, kv_type *out); /* knows these */
 
 /* Keys and values of one key-value head of one sequence, in pages of 1 << page_bits positions that lie anywhere in a
  * pool: position p is in page pages[(p >> page_bits) - first_page]. A page is one or more blocks of ATTEND_BLOCK
  * positions. A block of keys is [head_dim][ATTEND_BLOCK], so that the scores of a block need no sums across a vector; a
- * block of values is [ATTEND_BLOCK][head_dim]. Behind either, for KV_I16, are float [ATTEND_BLOCK] scales. Long caches
- * are read fastest from pages of at least ATTEND_PIECE positions. Borrowed. */
+ * block of values is [ATTEND_BLOCK][head_dim]. Behind either, for KV_I16 and KV_Q8_0, are float [ATTEND_BLOCK] scales.
+ * Long caches are read fastest from pages of at least ATTEND_PIECE positions. Borrowed. */
 typedef struct kv_head {
     kv_type type; /* not KV_DEFAULT */
     uint32_t head_dim;
@@ -47,7 +48,7 @@ typedef struct kv_head {
 size_t kv_head_bytes(kv_type type, uint32_t head_dim, uint32_t blocks);
 
 /* Stores key[head_dim] and value[head_dim] of one position. Different positions may be stored at the same time. NaN and
- * infinity stay such, for KV_I16 as a NaN scale. */
+ * infinity stay such, for KV_I16 and KV_Q8_0 as a NaN scale. */
 void kv_head_store(const kv_head *kv, uint32_t position, const float *key, const float *value);
 
 /* The query heads of one token. */

@@ -17,6 +17,8 @@ INLINE __m256 load_floats(const uint8_t *p) { return _mm256_loadu_ps((const floa
 /* Numbers [index, index + 8) of an array. */
 INLINE __m256 load(kv_type type, const uint8_t *base, size_t index) {
     if (type == KV_F32) return load_floats(base + index * 4);
+    if (type == KV_Q8_0)
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(base + index))));
     __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)(base + index * 2));
     return type == KV_F16 ? _mm256_cvtph_ps(eight) : _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(eight));
 }
@@ -48,7 +50,7 @@ INLINE void score_all(kv_type type, const attend_query *query, const kv_head *kv
     __m256 scale = _mm256_set1_ps(query->scale), low = scale, high = scale;
     for (uint32_t p = begin / ATTEND_BLOCK * ATTEND_BLOCK; p < end; p += ATTEND_BLOCK) {
         const uint8_t *keys = attend_block(kv, kv->keys, p);
-        if (type == KV_I16) {
+        if (attend_has_scales(type)) {
             low = _mm256_mul_ps(scale, load_floats(attend_scales(kv, keys)));
             high = _mm256_mul_ps(scale, load_floats(attend_scales(kv, keys) + 32));
         }
@@ -69,6 +71,7 @@ static void score(const attend_query *query, const kv_head *kv, uint32_t begin, 
     switch (kv->type) {
     case KV_F32: score_all(KV_F32, query, kv, begin, end, scores); break;
     case KV_F16: score_all(KV_F16, query, kv, begin, end, scores); break;
+    case KV_Q8_0: score_all(KV_Q8_0, query, kv, begin, end, scores); break;
     default: score_all(KV_I16, query, kv, begin, end, scores); break;
     }
 }
@@ -174,13 +177,14 @@ static void scale_weights(float *weights, uint32_t heads, const kv_head *kv, uin
 
 static void mix(float *weights, uint32_t heads, const kv_head *kv, uint32_t begin, uint32_t end, float *mixture) {
     memset(mixture, 0, (size_t)heads * kv->head_dim * sizeof *mixture);
-    if (kv->type == KV_I16) scale_weights(weights, heads, kv, begin, end);
+    if (attend_has_scales(kv->type)) scale_weights(weights, heads, kv, begin, end);
     for (uint32_t next; begin < end; begin = next) {
         next = (begin / SPAN + 1) * SPAN;
         if (next > end) next = end;
         switch (kv->type) {
         case KV_F32: mix_span(KV_F32, weights, heads, kv, begin, next, mixture); break;
         case KV_F16: mix_span(KV_F16, weights, heads, kv, begin, next, mixture); break;
+        case KV_Q8_0: mix_span(KV_Q8_0, weights, heads, kv, begin, next, mixture); break;
         default: mix_span(KV_I16, weights, heads, kv, begin, next, mixture); break;
         }
     }
@@ -196,6 +200,6 @@ static void blend(float *to, float a, const float *from, float b, uint32_t count
     }
 }
 
-const attend_kernels attend_avx2 = {score, weigh, mix, blend, 16};
+const attend_kernels attend_avx2 = {score, weigh, mix, blend, 16, true};
 
 #endif

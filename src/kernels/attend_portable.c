@@ -20,6 +20,7 @@ static float number_at(kv_type type, const uint8_t *base, size_t index) {
         memcpy(&h, base + index * sizeof h, sizeof h);
         return half_to_float(h);
     }
+    if (type == KV_Q8_0) return (float)(int8_t)base[index];
     int16_t n;
     memcpy(&n, base + index * sizeof n, sizeof n);
     return n;
@@ -39,7 +40,7 @@ static void score(const attend_query *query, const kv_head *kv, uint32_t begin, 
             }
         }
         for (uint32_t l = 0; l < ATTEND_BLOCK; l++)
-            scale[l] = kv->type == KV_I16 ? query->scale * float_at(attend_scales(kv, keys), l) : query->scale;
+            scale[l] = attend_has_scales(kv->type) ? query->scale * float_at(attend_scales(kv, keys), l) : query->scale;
         for (uint32_t h = 0; h < query->heads; h++)
             for (uint32_t l = 0; l < ATTEND_BLOCK; l++) at[h * ATTEND_PIECE + l] *= scale[l];
     }
@@ -67,7 +68,7 @@ static void mix(float *weights, uint32_t heads, const kv_head *kv, uint32_t begi
     for (uint32_t p = begin; p < end; p++) {
         const uint8_t *values = attend_block(kv, kv->values, p);
         float *w = weights + p % ATTEND_PIECE, scale = 1;
-        if (kv->type == KV_I16) scale = float_at(attend_scales(kv, values), p % ATTEND_BLOCK);
+        if (attend_has_scales(kv->type)) scale = float_at(attend_scales(kv, values), p % ATTEND_BLOCK);
         for (uint32_t h = 0; h < heads; h++) w[(size_t)h * ATTEND_PIECE] *= scale;
         for (uint32_t i = 0; i < dim; i++) {
             float v = number_at(kv->type, values, (size_t)(p % ATTEND_BLOCK) * dim + i);
@@ -83,4 +84,4 @@ static void blend(float *to, float a, const float *from, float b, uint32_t count
     for (uint32_t i = 0; i < count; i++) to[i] = fmaf(from[i], b, to[i] * a);
 }
 
-const attend_kernels attend_portable = {score, weigh, mix, blend, 1};
+const attend_kernels attend_portable = {score, weigh, mix, blend, 1, true};

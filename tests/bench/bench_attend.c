@@ -100,7 +100,7 @@ static void measure(isa which, kv_type type, shape s) {
     }
     double read = 2.0 * LAYERS * KV_HEADS * (double)bytes,
            macs = 2.0 * LAYERS * KV_HEADS * s.positions * s.head_dim * s.group;
-    printf("%-10s %s  %u positions, head %u, group %u: %8.2f ms a token, %6.2f GB/s, %6.2f GMAC/s\n", isa_name(which),
+    printf("%-10s %-4s %u positions, head %u, group %u: %8.2f ms a token, %6.2f GB/s, %6.2f GMAC/s\n", isa_name(which),
            kv_type_name(type), s.positions, s.head_dim, s.group, best * 1e3, read / best / 1e9, macs / best / 1e9);
     for (uint32_t i = 0; i < LAYERS * KV_HEADS; i += KV_HEADS) {
         free(heads[i].keys);
@@ -121,7 +121,7 @@ int main(int argc, char **argv) {
         return 2;
     for (isa which = ISA_PORTABLE; which < ISA_COUNT; which++) {
         if (!isa_available(which)) continue;
-        for (kv_type type = KV_I16; type <= KV_F32; type++) measure(which, type, s);
+        for (kv_type type = KV_I16; type < KV_TYPES; type++) measure(which, type, s);
     }
     return 0;
 }

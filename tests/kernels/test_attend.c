@@ -33,8 +33,9 @@ static void make_storable(kv_type type, float *x, uint32_t count) {
     float largest = 0;
     for (uint32_t i = 0; i < count; i++) largest = fmaxf(largest, fabsf(x[i]));
     for (uint32_t i = 0; i < count; i++)
-        x[i] = type == KV_F16 ? half_to_float(half_from_float(x[i]))
-                              : (float)(rint((double)x[i] / largest * 32767) * largest / 32767);
+        x[i] = type == KV_F16    ? half_to_float(half_from_float(x[i]))
+               : type == KV_Q8_0 ? (float)(rint((double)x[i] / largest * 127) * largest / 127)
+                                 : (float)(rint((double)x[i] / largest * 32767) * largest / 32767);
 }
 
 /* count of the numbers below count + spare, in any order. */
@@ -56,7 +57,11 @@ static scene scene_open(kv_type type, uint32_t heads, uint32_t dim, uint32_t end
     scene s = {.heads = heads, .dim = dim, .scale = 0.25f, .pages = shuffled(count, spare, seed)};
     size_t in_page = kv_head_bytes(type, dim, page / ATTEND_BLOCK), stride = in_page + 64 * spare,
            bytes = (count + spare) * stride;
-    assert_int_equal(in_page, (size_t)page * dim * (type == KV_F32 ? 4 : 2) + (type == KV_I16 ? page * 4 : 0));
+    assert_int_equal(in_page, (size_t)page * dim *
+                                      (type == KV_F32    ? 4
+                                       : type == KV_Q8_0 ? 1
+                                                         : 2) +
+                                  (type == KV_I16 || type == KV_Q8_0 ? page * 4 : 0));
     s.kv = (kv_head){
         .type = type, .head_dim = dim, .page_bits = bits, .pages = s.pages, .first_page = first, .stride = stride};
     s.kv.keys = aligned(bytes, skew, &s.memory[0]);
@@ -162,8 +167,8 @@ static void every_shape_and_range(void **state) {
     (void)state;
     uint64_t seed = 5;
     static const uint32_t dims[] = {64, 64, 64, 2, 6, 16, 18, 32, 48, 80, 96, 128};
-    for (uint32_t round = 0; round < 150; round++) {
-        kv_type type = KV_I16 + round % 3;
+    for (uint32_t round = 0; round < 160; round++) {
+        kv_type type = KV_I16 + (round + round / 12) % 4;
         uint32_t heads = 1 + (uint32_t)random_below(&seed, MOST_HEADS), dim = dims[round % 12];
         uint32_t end = 1 + (uint32_t)random_below(&seed, round % 4 ? POSITIONS : 40);
         uint32_t window = 1 + (uint32_t)random_below(&seed, end);
@@ -195,7 +200,7 @@ static void large_scores_do_not_overflow(void **state) {
     static const float sinks[] = {0, 500, -500, 3e38f, -3e38f};
     for (int round = 0; round < 20; round++) {
         scene s =
-            scene_open(KV_I16 + (uint32_t)round % 3, 8, 64, 600, 600, 0, 300, 0, &seed); /* scores of some hundreds */
+            scene_open(KV_I16 + (uint32_t)round % 4, 8, 64, 600, 600, 0, 300, 0, &seed); /* scores of some hundreds */
         for (uint32_t h = 0; h < s.heads; h++) s.sinks[h] = sinks[((uint32_t)round + h) % 5];
         check(&s, 0, 600, 1e-3);
         check(&s, 599, 600, 1e-3);
@@ -215,7 +220,7 @@ static void the_sink_alone_gives_nothing(void **state) {
 static void damage_shows(void **state) {
     (void)state;
     uint64_t seed = 9;
-    for (int way = 0; way < 12; way++) {
+    for (int way = 0; way < 16; way++) {
         int where = way % 4;
         scene s = scene_open(KV_I16 + (uint32_t)way / 4, 5, 32, 300, 300, 0, 1, 0, &seed);
         float *targets[] = {s.q + 4, s.sinks, s.keys + 290 * 32 + 4, s.values + 5 * 32 + 4};
@@ -282,9 +287,10 @@ static void types_have_names(void **state) {
     kv_type type = KV_DEFAULT;
     assert_true(kv_type_by_name("i16", &type) && type == KV_I16);
     assert_true(kv_type_by_name("f16", &type) && type == KV_F16);
+    assert_true(kv_type_by_name("q8_0", &type) && type == KV_Q8_0);
     assert_true(kv_type_by_name("f32", &type) && type == KV_F32);
+    assert_false(kv_type_by_name("q8", &type));
     assert_false(kv_type_by_name("default", &type));
-    assert_false(kv_type_by_name("q8_0", &type));
     assert_false(kv_type_by_name("", &type));
     assert_int_equal(type, KV_F32);
     isa_use(ISA_REFERENCE);

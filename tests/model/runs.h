@@ -14,7 +14,8 @@ typedef struct runs {
 void runs_open(const wave_limits *limits, runs *out);
 void runs_close(runs *r);
 
-/* Adds a run of sequence 0 <= sequence < limits.runs; see wave_add_run. wave_clear(&r->wave) begins another wave. */
+/* Adds a run, unless it is empty, of sequence 0 <= sequence < limits.runs; see wave_add_run. wave_clear(&r->wave)
+ * begins another wave. Up to 8 tokens and 64 positions more than the limits allow can be asked for. */
 void runs_add(runs *r, uint32_t sequence, const uint32_t *ids, uint32_t count, uint32_t position, uint32_t rows);
 
 /* The same, as the only run of a wave. */
