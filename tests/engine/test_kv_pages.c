@@ -19,7 +19,7 @@ static void pages_go_round(void **state) {
     (void)state;
     const kv_paging paging = {16, {4, 4}, {3, 2}};
     kv_pool *pool;
-    uint32_t a, b, c, d = 99;
+    uint32_t a = 0, b = 0, c = 0, d = 99;
     assert_ok(kv_pool_open(&paging, &pool, err));
     assert_true(kv_pool_take(pool, KV_FULL, &a) && kv_pool_take(pool, KV_FULL, &b) && kv_pool_take(pool, KV_FULL, &c));
     assert_true(a != b && b != c && a != c);

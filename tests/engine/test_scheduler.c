@@ -244,6 +244,7 @@ static void receive_a_crowd(void) {
         const line *l = &lines[random_below(&seed, PROMPTS)];
         all[i] = client_of(l->ids, l->count, (uint32_t)random_below(&seed, l->want.n_choices + 1));
         all[i].stop_after = random_below(&seed, 4) ? 0 : 1 + (uint32_t)random_below(&seed, 9);
+        all[i].cancel_after = random_below(&seed, 12) ? 0 : 1 + (uint32_t)random_below(&seed, 9);
         all[i].request.not_cached = random_below(&seed, 8) == 0;
     }
     assert_ok(scheduler_open(model.pipeline, &(scheduler_config){.waiting = 5, .resume_points = 20}, &scheduled, err));
