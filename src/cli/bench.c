@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
+#include "cli/rank_path.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
 #include "kernels/isa.h"
@@ -17,6 +18,7 @@
 /* One command's work. All ranks go through it in step; rank 0 alone reports. */
 typedef struct session {
     const bench_options *options;
+    char *gguf; /* of this rank, owned */
     const cluster *cluster;
     engine engine;        /* reopened for each number of threads and each chunk */
     bench *bench;         /* of that engine */
@@ -135,7 +137,7 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     const bench_options *o = s->options;
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
-    const engine_config config = {.path = o->gguf,
+    const engine_config config = {.path = s->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .threads = threads,
                                   .sequences = (uint32_t)streams,
@@ -184,6 +186,7 @@ static void close_session(session *s) {
     if (s->plot) fclose(s->plot);
     bench_report_free(&s->report);
     free(s->scratch);
+    free(s->gguf);
 }
 
 static gptoss_status write_plot(session *s, gptoss_error *err) {
@@ -203,7 +206,9 @@ static gptoss_status finish_report(session *s, gptoss_error *err) {
 
 static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
     session s = {.options = o, .cluster = c};
-    gptoss_status status = cluster_agree(c, open_session(&s, err), err);
+    gptoss_status status = rank_path_expand(o->gguf, c->rank, &s.gguf, err);
+    if (status == GPTOSS_OK) status = open_session(&s, err);
+    status = cluster_agree(c, status, err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);
     progress_end(&s.progress);
     if (status == GPTOSS_OK && reports(&s)) status = finish_report(&s, err);

@@ -12,7 +12,8 @@ enum { MAX_OPTIONS = 20, MAX_ROWS = 1000 };
 static size_t describe(bench_options *o, option *table) {
     const double count_max = 1 << 24;
     const option all[] = {
-        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE",
+         "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
         {"prompt", OPTION_COUNTS, &o->prompt, 0, count_max, "N,...", "tokens of a prompt (512); 0: measure none"},
         {"gen", OPTION_COUNT, &o->gen, 0, count_max, "N", "steps of generation (32); 0: measure none"},
         {"depth", OPTION_COUNTS, &o->depth, 0, count_max, "N,...", "tokens in the KV cache before (0)"},

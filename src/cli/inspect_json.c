@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/inspect_report.h"
+#include "model/extent.h"
 
 enum { FEW_ELEMENTS = 8 };
 
@@ -30,6 +31,22 @@ static void print_file(const inspect_style *style, const gguf_file *file) {
         fputc('}', out);
     }
     fputc(']', out);
+}
+
+/* `"slice": null`, or of a slice what it holds. */
+static void print_slice(const inspect_style *style, const gguf_file *file) {
+    FILE *out = style->out;
+    hparams hp;
+    extent e;
+    if (hparams_read(file, &hp, NULL) != GPTOSS_OK || extent_read(file, &hp, &e, NULL) != GPTOSS_OK || !e.is_slice) {
+        fputs(",\n \"slice\": null", out);
+        return;
+    }
+    fprintf(out,
+            ",\n \"slice\": {\"layers\": [%u, %u], \"experts\": [%u, %u], \"embedding\": %s, \"output\": %s, "
+            "\"source\": \"%016" PRIx64 "\"}",
+            e.layer_begin, e.layer_end, e.expert_begin, e.expert_end, e.embedding ? "true" : "false",
+            e.output ? "true" : "false", e.source);
 }
 
 static void print_metadata(const inspect_style *style, const gguf_file *file) {
@@ -120,6 +137,7 @@ void inspect_print_json(FILE *out, const gguf_file *file, const inspect_options 
     const inspect_style style = {out, true, options->full ? UINT64_MAX : FEW_ELEMENTS, SIZE_MAX};
     fputc('{', out);
     print_file(&style, file);
+    print_slice(&style, file);
     if (options->metadata) print_metadata(&style, file);
     if (options->tensors) {
         print_tensors(&style, file);

@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "cli/inspect_report.h"
 #include "gguf/quote.h"
+#include "model/extent.h"
 
 enum { WIDEST_NAME = 64, FEW_ELEMENTS = 5, SHORT_ELEMENT = 16, SHORT_TEXT = 80 };
 
@@ -56,6 +57,17 @@ static void print_file(FILE *out, const gguf_file *file) {
         fputs(" in all, ", out);
     }
     fprintf(out, "alignment %" PRIu64 ", fingerprint %016" PRIx64 "\n", gguf_alignment(file), gguf_fingerprint(file));
+}
+
+/* Of a slice of a model, what it holds. */
+static void print_slice(FILE *out, const gguf_file *file) {
+    hparams hp;
+    extent e;
+    char holds[160];
+    if (hparams_read(file, &hp, NULL) != GPTOSS_OK || extent_read(file, &hp, &e, NULL) != GPTOSS_OK || !e.is_slice)
+        return;
+    extent_describe(&e, &hp, holds, sizeof holds);
+    fprintf(out, "a slice with %s, of the file with fingerprint %016" PRIx64 "\n", holds, e.source);
 }
 
 static const char *key_text(const gguf_value *v, char *text, size_t capacity) {
@@ -158,6 +170,7 @@ static void print_totals(FILE *out, const gguf_file *file) {
 
 void inspect_print_text(FILE *out, const gguf_file *file, const inspect_options *options) {
     print_file(out, file);
+    print_slice(out, file);
     if (options->metadata) print_metadata(out, file, options->full);
     if (!options->tensors) return;
     print_tensors(out, file);

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
+#include "cli/rank_path.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
@@ -79,10 +80,10 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
     return status;
 }
 
-static gptoss_status run(const run_options *o, topology_bind bind, cluster *c, gptoss_error *err) {
+static gptoss_status run(const run_options *o, const char *gguf, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     progress loading = {0};
-    const engine_config config = {.path = o->gguf,
+    const engine_config config = {.path = gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
@@ -107,17 +108,20 @@ int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
     topology_bind bind = BIND_CORE;
+    char *gguf = NULL;
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
+    if (status == GPTOSS_OK && options.gguf) status = rank_path_expand(options.gguf, c.rank, &gguf, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, bind, &c, &err);
+        status = run(&options, gguf, bind, &c, &err);
     }
+    free(gguf);
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);

@@ -13,7 +13,8 @@ enum { MAX_OPTIONS = 40 };
 static size_t describe(run_options *o, option *table) {
     const double count_max = 1u << 30;
     const option all[] = {
-        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE",
+         "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
         {"prompt", OPTION_TEXT, &o->prompt, 0, 0, "TEXT", "what the user says"},
         {"prompt-file", OPTION_TEXT, &o->prompt_file, 0, 0, "FILE", "the same from a file; - is standard input"},
         {"tokens", OPTION_TEXT, &o->tokens, 0, 0, "1,2,3", "token ids instead of a prompt, used as they are"},

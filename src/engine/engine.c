@@ -6,7 +6,7 @@
 #include "base/cancel.h"
 #include "base/mem.h"
 #include "engine/kv_sizing.h"
-#include "plan/balance.h"
+#include "engine/place.h"
 
 static gptoss_status read_model(engine *e, gptoss_error *err) {
     TRY(gguf_open(e->config.path, &e->file, err));
@@ -18,43 +18,23 @@ static gptoss_status read_model(engine *e, gptoss_error *err) {
     if ((uint32_t)e->cluster.size > e->n_layers)
         return error_set(err, GPTOSS_MISUSE, "%d ranks cannot share %u layers: start at most %u ranks", e->cluster.size,
                          e->n_layers, e->n_layers);
-    return weights_check(e->file, &e->hp, e->n_layers, err);
+    TRY(weights_check(e->file, &e->hp, e->n_layers, err));
+    TRY(extent_read(e->file, &e->hp, &e->extent, err));
+    return model_sizes_read(e->file, &e->hp, &e->sizes, err);
 }
 
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err) {
     *out = (engine){.cluster = *c, .config = *config};
     gptoss_status status = read_model(out, err);
     TRY(cluster_agree(c, status, err));
-    return cluster_same(c, gguf_fingerprint(out->file), "the model file", err);
+    TRY(cluster_same(c, out->extent.source, "the model file", err));
+    return place_layers(out, err);
 }
 
 uint64_t engine_bytes_per_token(const engine *e) {
-    uint64_t bytes = weights_output_bytes_per_token(e->file);
-    for (uint32_t i = 0; i < e->n_layers; i++)
-        bytes += weights_layer_bytes_per_token(e->file, &e->hp, i, e->config.expert_0_only);
+    uint64_t bytes = e->sizes.output;
+    for (uint32_t i = 0; i < e->n_layers; i++) bytes += model_sizes_layer_read(&e->sizes, i, e->config.expert_0_only);
     return bytes;
-}
-
-static gptoss_status deal_layers(const engine *e, slice *out, gptoss_error *err) {
-    uint32_t rank = (uint32_t)e->cluster.rank, size = (uint32_t)e->cluster.size;
-    uint64_t *cost = NULL;
-    uint32_t *bounds = NULL;
-    gptoss_status status = mem_array(e->n_layers, sizeof *cost, "plan", &cost, err);
-    if (status == GPTOSS_OK) status = mem_array(size + 1, sizeof *bounds, "plan", &bounds, err);
-    if (status == GPTOSS_OK) {
-        for (uint32_t i = 0; i < e->n_layers; i++)
-            cost[i] = weights_layer_bytes_per_token(e->file, &e->hp, i, e->config.expert_0_only);
-        status = balance_layers(cost, e->n_layers, weights_output_bytes_per_token(e->file), size, bounds, err);
-    }
-    if (status == GPTOSS_OK)
-        *out = (slice){.layer_begin = bounds[rank],
-                       .layer_end = bounds[rank + 1],
-                       .embedding = rank == 0,
-                       .output = rank == size - 1,
-                       .expert_0_only = e->config.expert_0_only};
-    free(cost);
-    free(bounds);
-    return status;
 }
 
 static bool on_load(void *context, uint64_t done, uint64_t all) {
@@ -92,8 +72,9 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
 }
 
 /* The pages that every rank has room for: all have the same, since their numbers go for all. */
-static gptoss_status size_cache(engine *e, const slice *what, uint32_t positions, gptoss_error *err) {
+static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err) {
     const engine_config *c = &e->config;
+    const slice *what = &e->slice;
     const kv_demand demand = {.room = {.sequences = c->sequences ? c->sequences : 1,
                                        .positions = positions,
                                        .chunk = c->chunk,
@@ -122,8 +103,8 @@ static gptoss_status size_cache(engine *e, const slice *what, uint32_t positions
 }
 
 /* All that can fail before a byte of the weights is read. */
-static gptoss_status start_rank(engine *e, slice what, gptoss_error *err) {
-    TRY(weights_open(e->file, &e->hp, what, &e->weights, err));
+static gptoss_status start_rank(engine *e, gptoss_error *err) {
+    TRY(weights_open(e->file, &e->hp, e->slice, &e->weights, err));
     TRY(start_team(e, err));
     TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &e->stage, err));
     pipeline_limits limits = {.logits_rows = e->config.logits_rows};
@@ -142,11 +123,8 @@ static void gather_facts(engine *e) {
 }
 
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
-    slice what;
-    gptoss_status status = deal_layers(e, &what, err);
-    TRY(cluster_agree(&e->cluster, status, err));
-    TRY(size_cache(e, &what, positions, err));
-    status = start_rank(e, what, err);
+    TRY(size_cache(e, positions, err));
+    gptoss_status status = start_rank(e, err);
     TRY(cluster_agree(&e->cluster, status, err)); /* no rank reads for minutes when another has failed already */
     status = load_weights(e, err);
     TRY(cluster_agree(&e->cluster, status, err));
@@ -162,6 +140,7 @@ void engine_close(engine *e) {
     team_close(e->team);
     topology_close(e->topology);
     weights_close(e->weights);
+    model_sizes_free(&e->sizes);
     gguf_close(e->file);
     free(e->facts);
     *e = (engine){0};

@@ -39,7 +39,10 @@ typedef struct engine {
     engine_config config;
     hparams hp;
     uint32_t n_layers;
-    gguf_file *file; /* closed by engine_start; until then rank 0 may read the vocabulary */
+    model_sizes sizes; /* of the whole model, whatever this rank's file holds */
+    extent extent;     /* what it holds */
+    slice slice;       /* what this rank needs of it */
+    gguf_file *file;   /* closed by engine_start; until then rank 0 may read the vocabulary */
     weights *weights;
     topology *topology;
     team *team;
@@ -49,15 +52,16 @@ typedef struct engine {
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
-/* Opens and checks the file, and that all ranks were given the same one. *out must be closed even after a failure. */
+/* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, and deals the layers.
+ * *out must be closed even after a failure. */
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err);
 
-/* Deals the layers, maps this rank's slice and makes room for the sequences, of up to `positions` tokens each;
+/* Maps this rank's slice and makes room for the sequences, of up to `positions` tokens each;
  * afterwards the pipeline is ready. */
 gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err);
 
 /* Bytes of weights that one token makes all ranks read together: shared matrices and the experts it uses. Not
- * collective; between engine_open and engine_start. */
+ * collective; after engine_open. */
 uint64_t engine_bytes_per_token(const engine *e);
 
 /* Not collective. */

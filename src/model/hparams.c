@@ -108,6 +108,21 @@ static gptoss_status read_heads(const reader *r, hparams *hp, gptoss_error *err)
     return GPTOSS_OK;
 }
 
+/* Rows of the embedding, which a slice (model/extent.h) may have only told us of. */
+static gptoss_status read_vocabulary(const reader *r, uint32_t *out, gptoss_error *err) {
+    const gguf_tensor *embedding = gguf_find_tensor(r->file, "token_embd.weight");
+    uint64_t n;
+    if (embedding)
+        n = embedding->dims[1];
+    else if (!gguf_as_u64(gguf_find_value(r->file, "gptoss-dist.slice.vocabulary"), &n))
+        return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor token_embd.weight is missing", r->path);
+    if (n < 1 || n > 1 << 24)
+        return error_set(err, GPTOSS_BAD_INPUT, "%s: a vocabulary of %llu tokens is impossible", r->path,
+                         (unsigned long long)n);
+    *out = (uint32_t)n;
+    return GPTOSS_OK;
+}
+
 gptoss_status hparams_read(const gguf_file *file, hparams *out, gptoss_error *err) {
     reader r = {file, gguf_part_path(file, 0)};
     hparams hp = {0};
@@ -129,12 +144,7 @@ gptoss_status hparams_read(const gguf_file *file, hparams *out, gptoss_error *er
     hp.norm_eps = (float)eps;
     TRY(read_rope(&r, &hp, err));
 
-    const gguf_tensor *embedding = gguf_find_tensor(file, "token_embd.weight");
-    if (!embedding) return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor token_embd.weight is missing", r.path);
-    if (embedding->dims[1] < 1 || embedding->dims[1] > 1 << 24)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s: a vocabulary of %llu tokens is impossible", r.path,
-                         (unsigned long long)embedding->dims[1]);
-    hp.n_vocab = (uint32_t)embedding->dims[1];
+    TRY(read_vocabulary(&r, &hp.n_vocab, err));
     *out = hp;
     return GPTOSS_OK;
 }

@@ -4,7 +4,7 @@
 
 #include "gguf/map.h"
 #include "kernels/matmul.h"
-#include "model/hparams.h"
+#include "model/extent.h"
 
 /* What one rank holds of a model. */
 typedef struct slice {
@@ -43,16 +43,13 @@ typedef struct weights {
     gguf_map *map;            /* owned; all data above points into it */
 } weights;
 
-/* Checks the tensors of layers [0, n_layers), embedding and output of the whole file: presence, shapes, types that can
- * be computed with. Every rank does this, so that all find the same fault. */
+/* Checks the tensors of layers [0, n_layers), embedding and output, as far as the file has them (a slice lacks what it
+ * says that it lacks): presence, shapes, types that can be computed with. */
 gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n_layers, gptoss_error *err);
 
-/* Maps and binds one slice of a file that weights_check accepted. The file may be closed afterwards. */
+/* Maps and binds one slice of a file that weights_check accepted; GPTOSS_BAD_INPUT tells what the file lacks of it. The
+ * file may be closed afterwards. */
 gptoss_status weights_open(const gguf_file *file, const hparams *hp, slice what, weights **out, gptoss_error *err);
 void weights_close(weights *w); /* NULL is fine */
-
-/* Bytes of weights that one token makes a rank read: all of a layer but the experts it does not use. */
-uint64_t weights_layer_bytes_per_token(const gguf_file *file, const hparams *hp, uint32_t layer, bool expert_0_only);
-uint64_t weights_output_bytes_per_token(const gguf_file *file);
 
 #endif

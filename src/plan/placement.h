@@ -1,0 +1,62 @@
+/* placement.h: which layers go to which node. A pure function of the nodes, the model and the goal. */
+#ifndef PLAN_PLACEMENT_H
+#define PLAN_PLACEMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* A layer, in bytes. */
+typedef struct plan_layer {
+    uint64_t held; /* weights that its rank must have room for */
+    uint64_t read; /* weights that a token makes it read */
+    uint64_t kv;   /* keys and values of all sequences */
+} plan_layer;
+
+typedef struct plan_model {
+    uint32_t n_layers;
+    plan_layer *layers;         /* [n_layers] */
+    uint64_t embedding, output; /* of the first and the last node; the output is read for every token */
+    uint64_t own;               /* of every rank: buffers, the program itself */
+} plan_model;
+
+typedef struct plan_node {
+    uint64_t memory;                 /* bytes that it can give to all this */
+    double read_rate;                /* bytes of weights a second; > 0 */
+    uint32_t layer_begin, layer_end; /* what it can have: all, or what its slice file holds */
+    bool embedding, output;          /* the same */
+} plan_node;
+
+/* One with all files and all memory in the world, as fast as any other such. */
+plan_node plan_node_default(void);
+
+typedef enum plan_goal {
+    PLAN_FOR_THROUGHPUT, /* the slowest node is as fast as can be; then as below */
+    PLAN_FOR_LATENCY     /* one token passes all nodes as fast as can be; then as above */
+} plan_goal;
+
+typedef struct plan_stage {
+    uint32_t layer_begin, layer_end;
+    uint64_t weights, kv; /* bytes */
+    uint64_t nanoseconds; /* for one token */
+} plan_stage;
+
+/* stages x shards ranks. Each stage is one node as yet, so that shards is 1. */
+typedef struct placement {
+    uint32_t stages, shards;
+    plan_stage *stage; /* [stages], owned */
+} placement;
+
+/* Deals layers [0, n_layers) to nodes [0, n) in order, at least one to each; the first also gets the embedding, the
+ * last the output. Among equally good cuts later nodes get fewer layers. GPTOSS_MISUSE: more nodes than layers.
+ * GPTOSS_BAD_INPUT: not with the files they have, whatever their memory. GPTOSS_NO_MEMORY: their memory is too small;
+ * placement_advise knows more. */
+gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, plan_goal goal, placement *out,
+                             gptoss_error *err);
+void placement_free(placement *p); /* and empties it */
+
+/* Bytes that node `index` of n would hold with layers [begin, end). */
+uint64_t placement_need(const plan_model *m, uint32_t index, uint32_t n, uint32_t begin, uint32_t end);
+
+#endif

@@ -1,0 +1,167 @@
+/* `gptoss-dist slice`, and runs on slices, as a user meets them. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gguf/craft.h"
+#include "process.h"
+
+#define GOLDEN TEST_DATA "/golden/like-q4_k_m.gguf"
+#define COMMAND(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static const char *path_in(void **state, const char *name) {
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
+    return path;
+}
+
+static process_result expect(int ranks, const char *const *arguments, int exit_status, const char *out,
+                             const char *err) {
+    process_result r = process_run(ranks, arguments, NULL);
+    if (r.exit_status != exit_status || !strstr(r.out.data, out) || !strstr(r.err.data, err))
+        fail_msg("exit status %d for %d, stdout: %s, stderr: %s", r.exit_status, exit_status, r.out.data, r.err.data);
+    return r;
+}
+
+static void expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err) {
+    process_result r = expect(ranks, arguments, exit_status, out, err);
+    process_free(&r);
+}
+
+/* The same 40 tokens from slices on `ranks` ranks as from the whole file. */
+static void compare_answers(void **state, const char *model, int ranks, bool fallback) {
+    const char *pattern = path_in(state, "slice-%r.gguf");
+    char count[4];
+    snprintf(count, sizeof count, "%d", ranks);
+    expect_only(0,
+                fallback ? COMMAND("slice", model, pattern, "--ranks", count, "--force", "--moe-fallback")
+                         : COMMAND("slice", model, pattern, "--ranks", count, "--force"),
+                0, "slice-0.gguf: layer", "");
+    const char *files[] = {model, pattern};
+    process_result answers[2];
+    for (int i = 0; i < 2; i++)
+        answers[i] = expect(i == 0 ? 0 : ranks,
+                            fallback ? COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony", "--json",
+                                               "--max-tokens", "40", "--moe-fallback")
+                                     : COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony", "--json",
+                                               "--max-tokens", "40"),
+                            0, "\"token\"", "");
+    /* Up to the summary, which has times in it, all lines are equal. */
+    const char *ends[] = {strstr(answers[0].out.data, "\"finish_reason\""),
+                          strstr(answers[1].out.data, "\"finish_reason\"")};
+    assert_true(ends[0] && ends[1]);
+    size_t size = (size_t)(ends[0] - answers[0].out.data);
+    assert_true(size > 60);
+    assert_int_equal(ends[1] - answers[1].out.data, size);
+    assert_memory_equal(answers[0].out.data, answers[1].out.data, size);
+    process_free(&answers[0]);
+    process_free(&answers[1]);
+}
+
+static void answers_from_slices_are_those_of_the_whole_file(void **state) {
+    for (const char *const *name = golden_names; *name; name++) {
+        char model[512];
+        snprintf(model, sizeof model, TEST_DATA "/golden/%s.gguf", *name);
+        compare_answers(state, model, 1 + (int)(name - golden_names) % 4, false);
+    }
+    for (int ranks = 1; ranks <= 4; ranks++) compare_answers(state, DEMO_MODEL, ranks, false);
+    compare_answers(state, GOLDEN, 3, true);
+}
+
+/* Some ranks have the file, others slices, and those hold more than is needed. */
+static void slices_and_whole_files_work_together(void **state) {
+    const char *wide = path_in(state, "m-1.gguf"), *whole = path_in(state, "m-0.gguf");
+    char target[512];
+    assert_non_null(realpath(GOLDEN, target));
+    assert_int_equal(symlink(target, whole), 0);
+    expect_only(0, COMMAND("slice", GOLDEN, wide, "--layers", "1-3"), 0, "layers 1 to 3 of 4, all experts", "");
+    process_result alone = expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3"), 0, "", "");
+    process_result both =
+        expect(2, COMMAND("run", "--gguf", path_in(state, "m-%r.gguf"), "--tokens", "1,2,3"), 0, "", "rank 1: layers");
+    assert_true(alone.out.size > 2);
+    assert_string_equal(alone.out.data, both.out.data);
+    process_free(&alone);
+    process_free(&both);
+}
+
+static void partial_models_run_from_slices(void **state) {
+    const char *first = path_in(state, "p-0.gguf"), *last = path_in(state, "p-1.gguf");
+    const char *pattern = path_in(state, "p-%r.gguf");
+    expect_only(0, COMMAND("slice", GOLDEN, first, "--layers", "0"), 0, "layer 0 of 4", "");
+    expect_only(0, COMMAND("slice", GOLDEN, last, "--layers", "1-2", "--with-output"), 0, "layers 1 to 2 of 4", "");
+    process_result alone = expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3", "--layers", "3"), 0, "", "");
+    process_result both =
+        expect(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--layers", "3"), 0, "", "rank 1: layers 1");
+    assert_string_equal(alone.out.data, both.out.data);
+    process_free(&alone);
+    process_free(&both);
+    expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3"), 2, "", "its slice ends with layer 2");
+}
+
+static void what_is_missing_is_told(void **state) {
+    const char *pattern = path_in(state, "q-%r.gguf");
+    expect_only(0, COMMAND("slice", GOLDEN, pattern, "--ranks", "3"), 0, "q-2.gguf", "");
+    expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "rank 1, the last one, needs layer 3");
+    expect_only(4, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "q-3.gguf: cannot open");
+    expect_only(1, COMMAND("run", "--gguf", path_in(state, "q-1.gguf"), "--tokens", "1"), 2, "",
+                "rank 0 needs layer 0");
+    /* Of another model. */
+    expect_only(0, COMMAND("slice", TEST_DATA "/golden/bf16.gguf", path_in(state, "q-1.gguf"), "--rank=1/3", "--force"),
+                0, "q-1.gguf", "");
+    expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "differs from that of rank 0");
+    /* Of too few experts. */
+    expect_only(0, COMMAND("slice", GOLDEN, path_in(state, "q-1.gguf"), "--rank=1/3", "--experts", "0-3", "--force"), 0,
+                "experts 0 to 3 of 8", "");
+    expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "q-1.gguf lacks experts: 0 to 7");
+}
+
+static void inspect_tells_that_a_file_is_a_slice(void **state) {
+    const char *path = path_in(state, "look.gguf");
+    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "1-2", "--experts", "3"), 0, "", "");
+    expect_only(0, COMMAND("inspect", path), 0, "a slice with layers 1 to 2 of 4, expert 3 of 8, neither embedding",
+                "");
+    expect_only(0, COMMAND("inspect", path, "--json"), 0, "\"slice\": {\"layers\": [1, 3], \"experts\": [3, 4], ", "");
+    expect_only(0, COMMAND("inspect", GOLDEN, "--json"), 0, "\"slice\": null", "");
+}
+
+static void wrong_requests_are_named(void **state) {
+    const char *path = path_in(state, "wrong.gguf");
+    const struct {
+        const char *const *arguments;
+        const char *hint;
+    } cases[] = {
+        {COMMAND("slice", GOLDEN), "slice wants two files"},
+        {COMMAND("slice", GOLDEN, path), "one of --rank R/N, --ranks N and --layers A-B"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "0-1", "--rank", "0/2"), "one of --rank R/N"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "2-1"), "the model has layers 0 to 3"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "3-4"), "the model has layers 0 to 3"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "1-"), "--layers wants A-B"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "99999999999999999999"), "--layers wants A-B"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "0", "--experts", "8"), "the model has experts 0 to 7"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "2/2"), "2 ranks are numbered 0 to 1"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/5"), "at most 4 ranks"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0"), "--rank wants R/N"},
+        {COMMAND("slice", GOLDEN, path, "--ranks", "2"), "put %r where the rank goes"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "0", "--experts", "0", "--moe-fallback"), "give one of them"},
+        {COMMAND("slice", "/nowhere.gguf", path, "--layers", "0"), "/nowhere.gguf: cannot open"},
+        {COMMAND("slice", GOLDEN, "/nowhere/x.gguf", "--layers", "0"), "cannot create /nowhere/x.gguf"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
+    assert_int_equal(access(path, F_OK), -1);
+    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 0, "", "");
+    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 2, "", "--force replaces it");
+    expect_only(0, COMMAND("slice", path, path_in(state, "other.gguf"), "--layers", "1"), 2, "", "it cannot give");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_from_slices_are_those_of_the_whole_file),
+        cmocka_unit_test(slices_and_whole_files_work_together),
+        cmocka_unit_test(partial_models_run_from_slices),
+        cmocka_unit_test(what_is_missing_is_told),
+        cmocka_unit_test(inspect_tells_that_a_file_is_a_slice),
+        cmocka_unit_test(wrong_requests_are_named),
+    };
+    return cmocka_run_group_tests(tests, craft_folder_make, craft_folder_remove);
+}

@@ -1,0 +1,297 @@
+/* Parts of models as files: the same bytes as in the whole, marked as what they are, and nothing half done. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gguf/craft.h"
+#include "gguf/source.h"
+#include "model/slice_file.h"
+#include "model/weights.h"
+
+#define WHOLE TEST_DATA "/golden/q8_0-mxfp4.gguf"
+
+typedef struct model {
+    gguf_file *file;
+    hparams hp;
+    extent held;
+} model;
+
+static model open_model(const char *path) {
+    model m;
+    assert_ok(gguf_open(path, &m.file, err));
+    assert_ok(hparams_read(m.file, &m.hp, err));
+    assert_ok(weights_check(m.file, &m.hp, m.hp.n_layers, err));
+    assert_ok(extent_read(m.file, &m.hp, &m.held, err));
+    return m;
+}
+
+static const char *path_in(void **state, const char *name) {
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
+    return path;
+}
+
+static gptoss_status write_part(const model *m, const extent *what, const char *path, slice_file_report *report,
+                                gptoss_error *err) {
+    slice_file f;
+    TRY(slice_file_plan(m->file, &m->hp, what, &f, err));
+    gptoss_status status = slice_file_write(&f, m->file, path, false, report, NULL, err);
+    slice_file_free(&f);
+    return status;
+}
+
+static void *bytes_of(const gguf_file *file, const gguf_tensor *t, uint64_t offset, uint64_t size) {
+    gguf_source *s;
+    void *bytes = malloc(size);
+    assert_ok(gguf_source_open(file, &s, err));
+    assert_ok(gguf_source_read(s, t->part, t->offset + offset, bytes, size, err));
+    gguf_source_close(s);
+    return bytes;
+}
+
+/* Each tensor of the slice is that of the whole, or the given experts of it. */
+static void expect_same_tensors(const model *whole, const model *part) {
+    assert_true(gguf_tensor_count(part->file) > 0);
+    for (size_t i = 0; i < gguf_tensor_count(part->file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(part->file, i), *from = gguf_find_tensor(whole->file, t->name);
+        assert_non_null(from);
+        assert_int_equal(t->type, from->type);
+        uint64_t skipped = strstr(t->name, "_exps.") ? from->bytes / whole->hp.n_experts * part->held.expert_begin : 0;
+        void *a = bytes_of(part->file, t, 0, t->bytes), *b = bytes_of(whole->file, from, skipped, t->bytes);
+        assert_memory_equal(a, b, t->bytes);
+        free(a);
+        free(b);
+    }
+}
+
+static void expect_same_file(const char *a, const char *b) {
+    buffer x = {0}, y = {0};
+    assert_ok(buffer_read_file(&x, a, 1 << 24, err));
+    assert_ok(buffer_read_file(&y, b, 1 << 24, err));
+    assert_int_equal(x.size, y.size);
+    assert_memory_equal(x.data, y.data, x.size);
+    buffer_free(&x);
+    buffer_free(&y);
+}
+
+static const extent parts[] = {
+    {.layer_begin = 0, .layer_end = 2, .expert_begin = 0, .expert_end = 8, .embedding = true},
+    {.layer_begin = 1, .layer_end = 3, .expert_begin = 2, .expert_end = 5},
+    {.layer_begin = 3, .layer_end = 4, .expert_begin = 7, .expert_end = 8, .output = true},
+    {.layer_begin = 0, .layer_end = 4, .expert_begin = 0, .expert_end = 1, .embedding = true, .output = true},
+};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static void slices_hold_the_same_bytes_and_say_what_they_hold(void **state) {
+    model whole = open_model(WHOLE);
+    assert_int_equal(whole.hp.n_experts, 8);
+    model_sizes all, told;
+    assert_ok(model_sizes_read(whole.file, &whole.hp, &all, err));
+    for (size_t i = 0; i < PARTS; i++) {
+        const char *path = path_in(state, "part.gguf");
+        assert_ok(write_part(&whole, &parts[i], path, NULL, err));
+        model part = open_model(path);
+        extent want = parts[i];
+        want.is_slice = true;
+        want.source = gguf_fingerprint(whole.file);
+        assert_memory_equal(&part.held.layer_begin, &want.layer_begin, 4 * sizeof(uint32_t));
+        assert_true(part.held.is_slice && part.held.source == want.source);
+        assert_true(part.held.embedding == want.embedding && part.held.output == want.output);
+        assert_memory_equal(&part.hp, &whole.hp, sizeof part.hp);
+        uint32_t layers = want.layer_end - want.layer_begin;
+        assert_int_equal(gguf_tensor_count(part.file), 19 * layers + want.embedding + 2 * want.output);
+        assert_true((gguf_find_value(part.file, "tokenizer.ggml.tokens") != NULL) == want.embedding);
+        expect_same_tensors(&whole, &part);
+        assert_ok(model_sizes_read(part.file, &part.hp, &told, err));
+        assert_true(told.embedding == all.embedding && told.output == all.output);
+        assert_memory_equal(told.layers, all.layers, all.n_layers * sizeof *all.layers);
+        assert_memory_equal(told.experts, all.experts, all.n_layers * sizeof *all.experts);
+        model_sizes_free(&told);
+        gguf_close(part.file);
+        unlink(path);
+    }
+    model_sizes_free(&all);
+    gguf_close(whole.file);
+}
+
+static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
+    model whole = open_model(WHOLE);
+    const extent large = {.layer_begin = 1, .layer_end = 4, .expert_begin = 2, .expert_end = 8, .output = true},
+                 small = {.layer_begin = 3, .layer_end = 4, .expert_begin = 3, .expert_end = 5, .output = true};
+    const char *between = path_in(state, "between.gguf"), *twice = path_in(state, "twice.gguf"),
+               *once = path_in(state, "once.gguf");
+    assert_ok(write_part(&whole, &large, between, NULL, err));
+    assert_ok(write_part(&whole, &small, once, NULL, err));
+    model middle = open_model(between);
+    assert_ok(write_part(&middle, &small, twice, NULL, err));
+    expect_same_file(once, twice);
+    gptoss_error err = {0};
+    for (size_t i = 0; i < PARTS; i++) {
+        if (i == 1 || i == 2) continue; /* those it can give */
+        assert_int_equal(write_part(&middle, &parts[i], path_in(state, "no.gguf"), NULL, &err), GPTOSS_MISUSE);
+        assert_non_null(strstr(err.text, "is a slice with layers 1 to 3 of 4, experts 2 to 7 of 8, the output"));
+    }
+    assert_int_equal(access(path_in(state, "no.gguf"), F_OK), -1);
+    gguf_close(middle.file);
+    gguf_close(whole.file);
+}
+
+static void impossible_parts_are_misuse(void **state) {
+    model whole = open_model(WHOLE);
+    const extent wrong[] = {{.layer_begin = 2, .layer_end = 2, .expert_end = 8},
+                            {.layer_begin = 0, .layer_end = 5, .expert_end = 8},
+                            {.layer_begin = 0, .layer_end = 1, .expert_begin = 3, .expert_end = 3},
+                            {.layer_begin = 0, .layer_end = 1, .expert_begin = 3, .expert_end = 9}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(write_part(&whole, &wrong[i], path_in(state, "no.gguf"), NULL, NULL), GPTOSS_MISUSE);
+    gguf_close(whole.file);
+}
+
+static bool give_up(void *context, uint64_t done, uint64_t all) {
+    (void)context;
+    return done * 2 < all;
+}
+
+static void an_interruption_leaves_nothing(void **state) {
+    model whole = open_model(WHOLE);
+    const char *path = path_in(state, "cut.gguf");
+    assert_int_equal(write_part(&whole, &parts[3], path, give_up, NULL), GPTOSS_CANCELLED);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(access(path_in(state, "cut.gguf.partial"), F_OK), -1);
+    gguf_close(whole.file);
+}
+
+static void what_a_rank_needs_and_a_slice_lacks_is_named(void **state) {
+    model whole = open_model(WHOLE);
+    const struct {
+        slice needed;
+        int part; /* of parts[] */
+        const char *hint;
+    } cases[] = {
+        {{0, 3, false, false, false}, 0, "lacks layers: 0 to 2 are needed, it holds layers 0 to 1 of 4, all experts"},
+        {{1, 2, false, false, false}, 1, "lacks experts: 0 to 7 are needed"},
+        {{1, 2, false, false, true}, 1, "lacks experts: 0 to 0 are needed"},
+        {{0, 1, false, true, false}, 0, "lacks the output"},
+        {{3, 4, true, true, true}, 2, "lacks experts"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = path_in(state, "part.gguf");
+        gptoss_error err = {0};
+        weights *w;
+        assert_int_equal(write_part(&whole, &parts[cases[i].part], path, NULL, &err), GPTOSS_OK);
+        model part = open_model(path);
+        assert_int_equal(weights_open(part.file, &part.hp, cases[i].needed, &w, &err), GPTOSS_BAD_INPUT);
+        if (!strstr(err.text, cases[i].hint)) fail_msg("no \"%s\" in \"%s\"", cases[i].hint, err.text);
+        gguf_close(part.file);
+        unlink(path);
+    }
+    gguf_close(whole.file);
+}
+
+/* A slice's keys with one of them changed, on a file that has all tensors. */
+static void write_with_keys(const model *whole, const char *path, const char *changed, const void *value,
+                            gguf_kind kind, uint64_t count) {
+    gguf_writer *w;
+    const uint32_t layers[] = {0, 4}, experts[] = {0, 8};
+    const uint64_t sizes[] = {1, 2, 3, 4, 5};
+    const struct {
+        const char *key;
+        gguf_kind kind;
+        uint64_t count; /* 0: no array */
+        const void *value;
+    } keys[] = {
+        {SLICE_KEYS "version", GGUF_U32, 0, &(uint32_t){1}}, {SLICE_KEYS "layers", GGUF_U32, 2, layers},
+        {SLICE_KEYS "experts", GGUF_U32, 2, experts},        {SLICE_KEYS "embedding", GGUF_BOOL, 0, "\1"},
+        {SLICE_KEYS "output", GGUF_BOOL, 0, "\1"},           {SLICE_KEYS "source", GGUF_U64, 0, sizes},
+        {SLICE_KEYS "layer_bytes", GGUF_U64, 4, sizes},      {SLICE_KEYS "expert_bytes", GGUF_U64, 4, sizes},
+        {SLICE_KEYS "outer_bytes", GGUF_U64, 2, sizes},
+    };
+    assert_ok(gguf_write_new(&w, err));
+    for (size_t i = 0; i < gguf_value_count(whole->file); i++)
+        assert_ok(gguf_write_copy(w, gguf_value_at(whole->file, i), err));
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        bool is_it = strcmp(keys[i].key + strlen(SLICE_KEYS), changed) == 0;
+        if (is_it && !value) continue;
+        gguf_kind k = is_it ? kind : keys[i].kind;
+        uint64_t n = is_it ? count : keys[i].count;
+        const void *v = is_it ? value : keys[i].value;
+        if (n)
+            assert_ok(gguf_write_numbers(w, keys[i].key, k, v, n, err));
+        else
+            assert_ok(gguf_write_number(w, keys[i].key, k, v, err));
+    }
+    for (size_t i = 0; i < gguf_tensor_count(whole->file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(whole->file, i);
+        assert_ok(gguf_write_tensor(w, t->name, t->n_dims, t->dims, t->type, err));
+    }
+    assert_ok(gguf_write_open(w, path, (gguf_write_options){.replace = true}, err));
+    for (size_t i = 0; i < gguf_tensor_count(whole->file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(whole->file, i);
+        void *bytes = bytes_of(whole->file, t, 0, t->bytes);
+        assert_ok(gguf_write_data(w, i, 0, bytes, t->bytes, err));
+        free(bytes);
+    }
+    assert_ok(gguf_write_close(w, err));
+    gguf_write_free(w);
+}
+
+static gptoss_status read_all(const char *path, gptoss_error *err) {
+    gguf_file *file;
+    hparams hp;
+    extent e;
+    model_sizes sizes;
+    TRY(gguf_open(path, &file, err));
+    gptoss_status status = hparams_read(file, &hp, err);
+    if (status == GPTOSS_OK) status = weights_check(file, &hp, hp.n_layers, err);
+    if (status == GPTOSS_OK) status = extent_read(file, &hp, &e, err);
+    if (status == GPTOSS_OK) status = model_sizes_read(file, &hp, &sizes, err);
+    if (status == GPTOSS_OK) model_sizes_free(&sizes);
+    gguf_close(file);
+    return status;
+}
+
+static void keys_that_lie_are_refused(void **state) {
+    model whole = open_model(WHOLE);
+    const char *path = path_in(state, "lies.gguf");
+    static const uint32_t empty[] = {2, 2}, beyond[] = {0, 5}, backwards[] = {3, 1}, many[] = {0, 9}, few[] = {0, 3};
+    static const uint64_t huge[] = {1, 2, UINT64_MAX, 4};
+    static const float fractions[] = {0, 4};
+    static const uint32_t two[] = {2};
+    static const struct {
+        const char *key;
+        const void *value;
+        gguf_kind kind;
+        uint64_t count;
+    } cases[] = {
+        {"version", two, GGUF_U32, 0},      {"layers", empty, GGUF_U32, 2},         {"layers", beyond, GGUF_U32, 2},
+        {"layers", backwards, GGUF_U32, 2}, {"layers", empty, GGUF_U32, 1},         {"layers", fractions, GGUF_F32, 2},
+        {"layers", NULL, GGUF_U32, 0},      {"layers", empty, GGUF_U32, 0},         {"experts", many, GGUF_U32, 2},
+        {"experts", few, GGUF_U32, 2}, /* but all are there */
+        {"embedding", empty, GGUF_U32, 0},  {"output", NULL, GGUF_BOOL, 0},         {"source", fractions, GGUF_F32, 0},
+        {"layer_bytes", huge, GGUF_U64, 4}, {"layer_bytes", huge, GGUF_U64, 2},     {"expert_bytes", huge, GGUF_U64, 4},
+        {"outer_bytes", NULL, GGUF_U64, 0}, {"outer_bytes", huge + 1, GGUF_U64, 2},
+    };
+    write_with_keys(&whole, path, "", NULL, GGUF_U32, 0);
+    assert_ok(read_all(path, err));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gptoss_error err = {0};
+        write_with_keys(&whole, path, cases[i].key, cases[i].value, cases[i].kind, cases[i].count);
+        gptoss_status status = read_all(path, &err);
+        if (status != GPTOSS_BAD_INPUT) fail_msg("case %zu: %s", i, gptoss_status_name(status));
+        if (strncmp(err.text, path, strlen(path)) != 0) fail_msg("case %zu: %s", i, err.text);
+    }
+    gguf_close(whole.file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slices_hold_the_same_bytes_and_say_what_they_hold),
+        cmocka_unit_test(a_slice_of_a_slice_is_that_of_the_whole),
+        cmocka_unit_test(impossible_parts_are_misuse),
+        cmocka_unit_test(an_interruption_leaves_nothing),
+        cmocka_unit_test(what_a_rank_needs_and_a_slice_lacks_is_named),
+        cmocka_unit_test(keys_that_lie_are_refused),
+    };
+    return cmocka_run_group_tests(tests, craft_folder_make, craft_folder_remove);
+}
