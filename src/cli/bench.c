@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/bench_options.h"
 #include "cli/bench_report.h"
+#include "cli/cache_dir.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
@@ -18,7 +19,7 @@
 /* One command's work. All ranks go through it in step; rank 0 alone reports. */
 typedef struct session {
     const bench_options *options;
-    char *gguf; /* of this rank, owned */
+    char *gguf, *cache; /* of this rank, owned; cache may be NULL */
     const cluster *cluster;
     engine engine;        /* reopened for each number of threads and each chunk */
     bench *bench;         /* of that engine */
@@ -138,6 +139,7 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
     const engine_config config = {.path = s->gguf,
+                                  .cache_dir = s->cache,
                                   .n_layers = (uint32_t)o->layers,
                                   .threads = threads,
                                   .sequences = (uint32_t)streams,
@@ -187,6 +189,7 @@ static void close_session(session *s) {
     bench_report_free(&s->report);
     free(s->scratch);
     free(s->gguf);
+    free(s->cache);
 }
 
 static gptoss_status write_plot(session *s, gptoss_error *err) {
@@ -207,6 +210,7 @@ static gptoss_status finish_report(session *s, gptoss_error *err) {
 static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
     session s = {.options = o, .cluster = c};
     gptoss_status status = rank_path_expand(o->gguf, c->rank, &s.gguf, err);
+    if (status == GPTOSS_OK) status = cache_dir_choose(NULL, &s.cache, err);
     if (status == GPTOSS_OK) status = open_session(&s, err);
     status = cluster_agree(c, status, err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);

@@ -7,6 +7,7 @@
 /* Each gets its own argv (argv[0] is the subcommand's name), prints its own errors and returns the exit status. */
 int bench_command(int argc, char **argv);
 int inspect_command(int argc, char **argv);
+int plan_command(int argc, char **argv);
 int run_command(int argc, char **argv);
 int slice_command(int argc, char **argv);
 int synth_command(int argc, char **argv);

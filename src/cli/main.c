@@ -21,6 +21,7 @@ typedef struct command {
 static const command commands[] = {
     {"run", run_command, true, "answer one prompt (the default when --prompt is given)"},
     {"bench", bench_command, true, "measure how fast prompts are read and answers generated"},
+    {"plan", plan_command, true, "tell which rank would hold what of a model, and how fast that would be"},
     {"inspect", inspect_command, false, "print the metadata and tensors of a GGUF file"},
     {"slice", slice_command, false, "write what one rank needs of a model as a file of its own"},
     {"synth", synth_command, false, "write a model with random weights, for tests and for sizing a cluster"},

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cli/bind_option.h"
+#include "cli/cache_dir.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
@@ -80,22 +81,45 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
     return status;
 }
 
-static gptoss_status run(const run_options *o, const char *gguf, topology_bind bind, cluster *c, gptoss_error *err) {
+/* A warning that is worth a line: the difference is between seconds and minutes. */
+static void warn_of_memory(const engine *e) {
+    if (e->missing_memory)
+        fprintf(stderr,
+                "gptoss-dist: %.1f GB of memory are missing for this model, so that weights are read from disk again "
+                "and again; `gptoss-dist plan` tells what would help\n",
+                (double)e->missing_memory / 1e9);
+}
+
+/* Where this rank finds things. */
+typedef struct places {
+    char *gguf, *cache; /* owned; cache may be NULL */
+} places;
+
+static gptoss_status find_places(const run_options *o, int rank, places *out, gptoss_error *err) {
+    if (o->gguf) TRY(rank_path_expand(o->gguf, rank, &out->gguf, err));
+    return cache_dir_choose(o->cache, &out->cache, err);
+}
+
+static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     progress loading = {0};
-    const engine_config config = {.path = gguf,
+    const engine_config config = {.path = where->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
                                   .bind = bind,
                                   .chunk = (uint32_t)o->chunk,
                                   .kv_type = o->kv_type,
+                                  .planned_kv = (uint32_t)o->max_kv,
+                                  .goal = o->goal,
+                                  .cache_dir = where->cache,
                                   .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
                                   .load_context = &loading};
     engine e;
     front f = {0};
     gptoss_status status = engine_open(c, &config, &e, err);
+    if (status == GPTOSS_OK) warn_of_memory(&e);
     if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);
     progress_end(&loading); /* also when the work ended early, so that an error does not follow a bar on its line */
     if (status == GPTOSS_OK) status = c->rank == 0 ? answer_prompt(o, &e, &f, err) : pipeline_work(e.pipeline, err);
@@ -108,20 +132,21 @@ int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
     topology_bind bind = BIND_CORE;
-    char *gguf = NULL;
+    places where = {0};
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
-    if (status == GPTOSS_OK && options.gguf) status = rank_path_expand(options.gguf, c.rank, &gguf, &err);
+    if (status == GPTOSS_OK) status = find_places(&options, c.rank, &where, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, gguf, bind, &c, &err);
+        status = run(&options, &where, bind, &c, &err);
     }
-    free(gguf);
+    free(where.gguf);
+    free(where.cache);
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);

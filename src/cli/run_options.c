@@ -46,6 +46,9 @@ static size_t describe(run_options *o, option *table) {
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
+        {"for", OPTION_TEXT, &o->goal_name, 0, 0, "GOAL",
+         "deal layers for throughput (default: even stages) or latency (of one sequence)"},
+        {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where measured speeds are kept"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
         {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
@@ -108,6 +111,8 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
+    if (o->goal_name && !plan_goal_by_name(o->goal_name, &o->goal))
+        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
     if (o->date && !is_date(o->date))
         return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
     if (o->top_logprobs && !o->telemetry && !o->json)

@@ -8,6 +8,7 @@
 #include "cli/options.h"
 #include "engine/sampler.h"
 #include "kernels/attend.h"
+#include "plan/placement.h"
 
 typedef struct run_options {
     const char *gguf;
@@ -25,6 +26,9 @@ typedef struct run_options {
     const char *kv_type_name; /* or NULL */
     kv_type kv_type;          /* what it names */
     bool moe_fallback;
+    const char *goal_name; /* or NULL */
+    plan_goal goal;        /* what it names */
+    const char *cache;     /* folder; NULL: the user's */
     const char *dump_logits;
     option_texts stop;
     option_texts logit_bias_texts; /* TOKEN=BIAS each */

@@ -1,12 +1,12 @@
 #include "engine/engine.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/cancel.h"
 #include "base/mem.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
+#include "plan/machine.h"
 
 static gptoss_status read_model(engine *e, gptoss_error *err) {
     TRY(gguf_open(e->config.path, &e->file, err));
@@ -21,35 +21,6 @@ static gptoss_status read_model(engine *e, gptoss_error *err) {
     TRY(weights_check(e->file, &e->hp, e->n_layers, err));
     TRY(extent_read(e->file, &e->hp, &e->extent, err));
     return model_sizes_read(e->file, &e->hp, &e->sizes, err);
-}
-
-gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err) {
-    *out = (engine){.cluster = *c, .config = *config};
-    gptoss_status status = read_model(out, err);
-    TRY(cluster_agree(c, status, err));
-    TRY(cluster_same(c, out->extent.source, "the model file", err));
-    return place_layers(out, err);
-}
-
-uint64_t engine_bytes_per_token(const engine *e) {
-    uint64_t bytes = e->sizes.output;
-    for (uint32_t i = 0; i < e->n_layers; i++) bytes += model_sizes_layer_read(&e->sizes, i, e->config.expert_0_only);
-    return bytes;
-}
-
-static bool on_load(void *context, uint64_t done, uint64_t all) {
-    const engine_config *config = context;
-    if (config->on_load) config->on_load(config->load_context, done, all);
-    return !cancel_requested();
-}
-
-/* Reading ahead pays when the slice can stay in memory, beside those of the machine's other ranks; otherwise the last
- * pages read would drive out the first. */
-static gptoss_status load_weights(engine *e, gptoss_error *err) {
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t share = memory / (uint64_t)e->cluster.local_size / 10 * 9;
-    if (gguf_map_bytes(e->weights->map) < share) gguf_map_load(e->weights->map, on_load, &e->config);
-    return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "interrupted while reading the weights") : GPTOSS_OK;
 }
 
 /* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was
@@ -69,6 +40,35 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
     TRY(team_open(e->config.threads ? (int)e->config.threads : topology_cores(e->topology), &e->team, err));
     team_run(e->team, bind_step, e);
     return GPTOSS_OK;
+}
+
+gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err) {
+    *out = (engine){.cluster = *c, .config = *config};
+    gptoss_status status = read_model(out, err);
+    TRY(cluster_agree(c, status, err));
+    TRY(cluster_same(c, out->extent.source, "the model file", err));
+    TRY(cluster_agree(c, start_team(out, err), err));
+    return place_layers(out, err);
+}
+
+uint64_t engine_bytes_per_token(const engine *e) {
+    uint64_t bytes = e->sizes.output;
+    for (uint32_t i = 0; i < e->n_layers; i++) bytes += model_sizes_layer_read(&e->sizes, i, e->config.expert_0_only);
+    return bytes;
+}
+
+static bool on_load(void *context, uint64_t done, uint64_t all) {
+    const engine_config *config = context;
+    if (config->on_load) config->on_load(config->load_context, done, all);
+    return !cancel_requested();
+}
+
+/* Reading ahead pays when the slice can stay in memory, beside those of the machine's other ranks; otherwise the last
+ * pages read would drive out the first. */
+static gptoss_status load_weights(engine *e, gptoss_error *err) {
+    uint64_t share = machine_usable(machine_memory("") / (uint64_t)e->cluster.local_size);
+    if (gguf_map_bytes(e->weights->map) < share) gguf_map_load(e->weights->map, on_load, &e->config);
+    return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "interrupted while reading the weights") : GPTOSS_OK;
 }
 
 /* The pages that every rank has room for: all have the same, since their numbers go for all. */
@@ -105,7 +105,6 @@ static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, gptoss_error *err) {
     TRY(weights_open(e->file, &e->hp, e->slice, &e->weights, err));
-    TRY(start_team(e, err));
     TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &e->stage, err));
     pipeline_limits limits = {.logits_rows = e->config.logits_rows};
     TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));

@@ -7,6 +7,7 @@
 #define ENGINE_ENGINE_H
 
 #include "cluster/pipeline.h"
+#include "plan/placement.h"
 #include "plan/topology.h"
 
 typedef struct engine_config {
@@ -15,6 +16,10 @@ typedef struct engine_config {
     bool expert_0_only;     /* see slice */
     uint32_t threads;       /* of this rank; 0: one a physical core of its share of the machine */
     uint32_t sequences;     /* at work at once; 0: one */
+    uint32_t planned_kv;    /* positions of each that layers are dealt for, so that the cut is the same from run to run;
+                               0: 4096 */
+    plan_goal goal;         /* of the cut */
+    const char *cache_dir;  /* where measurements are kept; borrowed, NULL: nowhere */
     topology_bind bind;     /* of its threads */
     uint32_t chunk;         /* tokens a wave */
     kv_type kv_type;        /* of the KV cache */
@@ -39,10 +44,11 @@ typedef struct engine {
     engine_config config;
     hparams hp;
     uint32_t n_layers;
-    model_sizes sizes; /* of the whole model, whatever this rank's file holds */
-    extent extent;     /* what it holds */
-    slice slice;       /* what this rank needs of it */
-    gguf_file *file;   /* closed by engine_start; until then rank 0 may read the vocabulary */
+    model_sizes sizes;       /* of the whole model, whatever this rank's file holds */
+    extent extent;           /* what it holds */
+    slice slice;             /* what this rank needs of it */
+    uint64_t missing_memory; /* on rank 0: what the machines lack to hold everything at once; it will be slow */
+    gguf_file *file;         /* closed by engine_start; until then rank 0 may read the vocabulary */
     weights *weights;
     topology *topology;
     team *team;

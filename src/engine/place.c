@@ -3,39 +3,74 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/survey.h"
+#include "plan/forecast.h"
+#include "plan/machine.h"
 #include "plan/model_needs.h"
-#include "plan/placement.h"
 
 /* What a rank tells rank 0 of itself. */
 typedef struct rank_offer {
     uint64_t layer_begin, layer_end, embedding, output; /* of its file */
+    uint64_t memory;                                    /* that a model may have */
+    uint64_t read_rate;                                 /* bytes of weights a second */
 } rank_offer;
-enum { OFFER_WORDS = sizeof(rank_offer) / sizeof(uint64_t) };
+enum { OFFER_WORDS = sizeof(rank_offer) / sizeof(uint64_t), PLANNED_KV = 4096 };
 
-static gptoss_status needs(const engine *e, plan_model *out, gptoss_error *err) {
+/* Ranks that share one machine have equal shares of it, and nothing need be measured. */
+static rank_offer make_offer(const engine *e) {
+    const cluster *c = &e->cluster;
+    rank_offer o = {e->extent.layer_begin,
+                    e->extent.layer_end,
+                    e->extent.embedding,
+                    e->extent.output,
+                    machine_usable(machine_memory("") / (uint64_t)c->local_size),
+                    (uint64_t)plan_node_default().read_rate};
+    if (c->local_size == c->size) return o;
+    node_facts facts;
+    survey_rank(c, e->team, e->config.cache_dir, &facts);
+    o.read_rate = (uint64_t)facts.read_rate;
+    return o;
+}
+
+static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *err) {
+    uint32_t planned = e->config.planned_kv ? e->config.planned_kv : PLANNED_KV;
     kv_room room = {.sequences = e->config.sequences ? e->config.sequences : 1,
-                    .positions = e->hp.window,
+                    .positions = planned < e->hp.context ? planned : e->hp.context,
                     .chunk = e->config.chunk,
                     .type = e->config.kv_type};
     return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
+/* The best cut; where memory is too small for any, the best without regard to it, since weights are mapped and need
+ * not all be in memory at once. */
+static gptoss_status find_placement(engine *e, const plan_model *model, plan_node *nodes, placement *out,
+                                    gptoss_error *err) {
+    uint32_t size = (uint32_t)e->cluster.size;
+    gptoss_status status = placement_find(model, nodes, size, e->config.goal, out, err);
+    if (status != GPTOSS_NO_MEMORY) return status;
+    advice help;
+    TRY(advise(model, nodes, size, &help, err));
+    e->missing_memory = help.missing ? help.missing : help.each_more;
+    for (uint32_t i = 0; i < size; i++) nodes[i].memory = UINT64_MAX;
+    return placement_find(model, nodes, size, e->config.goal, out, err);
+}
+
 /* Rank 0: bounds[size + 1]. */
-static gptoss_status find_bounds(const engine *e, const rank_offer *offers, uint32_t *bounds, gptoss_error *err) {
+static gptoss_status find_bounds(engine *e, const rank_offer *offers, uint32_t *bounds, gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
     plan_node *nodes;
     plan_model model = {0};
     placement found = {0};
     TRY(mem_array(size, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < size; i++) {
-        nodes[i] = plan_node_default();
-        nodes[i].layer_begin = (uint32_t)offers[i].layer_begin;
-        nodes[i].layer_end = (uint32_t)offers[i].layer_end;
-        nodes[i].embedding = offers[i].embedding;
-        nodes[i].output = offers[i].output;
-    }
-    gptoss_status status = needs(e, &model, err);
-    if (status == GPTOSS_OK) status = placement_find(&model, nodes, size, PLAN_FOR_THROUGHPUT, &found, err);
+    for (uint32_t i = 0; i < size; i++)
+        nodes[i] = (plan_node){.memory = offers[i].memory,
+                               .read_rate = (double)offers[i].read_rate,
+                               .layer_begin = (uint32_t)offers[i].layer_begin,
+                               .layer_end = (uint32_t)offers[i].layer_end,
+                               .embedding = offers[i].embedding,
+                               .output = offers[i].output};
+    gptoss_status status = read_needs(e, &model, err);
+    if (status == GPTOSS_OK) status = find_placement(e, &model, nodes, &found, err);
     for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) bounds[i + 1] = found.stage[i].layer_end;
     placement_free(&found);
     model_needs_free(&model);
@@ -45,7 +80,7 @@ static gptoss_status find_bounds(const engine *e, const rank_offer *offers, uint
 
 gptoss_status place_layers(engine *e, gptoss_error *err) {
     uint32_t rank = (uint32_t)e->cluster.rank, size = (uint32_t)e->cluster.size, *bounds = NULL;
-    rank_offer mine = {e->extent.layer_begin, e->extent.layer_end, e->extent.embedding, e->extent.output}, *all = NULL;
+    rank_offer mine = make_offer(e), *all = NULL;
     gptoss_status status = mem_array(size + 1, sizeof *bounds, "plan", &bounds, err);
     if (status == GPTOSS_OK) status = mem_array(size, sizeof *all, "plan", &all, err);
     status = cluster_agree(&e->cluster, status, err);

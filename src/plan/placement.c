@@ -1,9 +1,11 @@
-/* A stage's time is the sum of its layers' times on its node, so that two sums tell all about a cut: the time of its
- * slowest stage, and of all stages together. For a given limit on the former, dynamic programming over (node, layers
- * dealt so far) finds the least of the latter; the limit is found by bisection. */
+/* A stage's time is the sum of its layers' times on its node, and for the last one that of the output. Three figures
+ * tell how good a cut is: the time of its slowest stage, of all stages together, and of the layers of its slowest
+ * stage, which alone count while a prompt is read. For given limits on the first and the last, dynamic programming over
+ * (node, layers dealt so far) finds the least of the second; the limits are found by bisection. */
 #include "plan/placement.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -14,16 +16,24 @@ plan_node plan_node_default(void) {
         .memory = UINT64_MAX, .read_rate = 10e9, .layer_end = UINT32_MAX, .embedding = true, .output = true};
 }
 
+bool plan_goal_by_name(const char *name, plan_goal *out) {
+    bool latency = strcmp(name, "latency") == 0;
+    if (!latency && strcmp(name, "throughput") != 0) return false;
+    *out = latency ? PLAN_FOR_LATENCY : PLAN_FOR_THROUGHPUT;
+    return true;
+}
+
 typedef struct search {
     const plan_model *model;
     const plan_node *nodes;
     uint32_t n;
-    bool any_memory;  /* limits of memory are ignored */
-    uint64_t *time;   /* [n][layers + 1]: nanoseconds that node i takes for layers [0, j) */
-    uint64_t *output; /* [n]: and for the output */
-    uint64_t *bytes;  /* [layers + 1]: weights and KV of layers [0, j) */
-    uint64_t *least;  /* [n][layers + 1]: of nodes [0, i] with layers [0, j), NEVER: impossible */
-    uint32_t *begin;  /* [n][layers + 1]: where node i begins then */
+    uint64_t limit, layers_limit; /* of a stage's time: with the output, without */
+    bool any_memory;              /* limits of memory are ignored */
+    uint64_t *time;               /* [n][layers + 1]: nanoseconds that node i takes for layers [0, j) */
+    uint64_t *output;             /* [n]: and for the output */
+    uint64_t *bytes;              /* [layers + 1]: weights and KV of layers [0, j) */
+    uint64_t *least;              /* [n][layers + 1]: of nodes [0, i] with layers [0, j), NEVER: impossible */
+    uint32_t *begin;              /* [n][layers + 1]: where node i begins then */
 } search;
 
 static void search_close(search *s) {
@@ -72,24 +82,27 @@ uint64_t placement_need(const plan_model *m, uint32_t index, uint32_t n, uint32_
     return bytes;
 }
 
-static uint64_t stage_time(const search *s, uint32_t node, uint32_t begin, uint32_t end) {
-    return s->time[at(s, node, end)] - s->time[at(s, node, begin)] + (node == s->n - 1 ? s->output[node] : 0);
+static uint64_t layers_time(const search *s, uint32_t node, uint32_t begin, uint32_t end) {
+    return s->time[at(s, node, end)] - s->time[at(s, node, begin)];
 }
+
+static uint64_t output_time(const search *s, uint32_t node) { return node == s->n - 1 ? s->output[node] : 0; }
 
 static bool has_room(const search *s, uint32_t node, uint32_t begin, uint32_t end) {
     if (s->any_memory) return true;
     return s->bytes[end] - s->bytes[begin] + ends_bytes(s->model, node, s->n) <= s->nodes[node].memory;
 }
 
-/* Finds where `node` best begins when it ends before layer `end` and no stage takes longer than `limit`. */
-static void extend(search *s, uint32_t node, uint32_t end, uint64_t limit) {
+/* Finds where `node` best begins when it ends before layer `end` and all stages keep to the limits. */
+static void extend(search *s, uint32_t node, uint32_t end) {
     const plan_node *place = &s->nodes[node];
     uint64_t *best = &s->least[at(s, node, end)];
     *best = NEVER;
     if (end > place->layer_end || (node == 0 && !place->embedding) || (node == s->n - 1 && !place->output)) return;
     for (uint32_t begin = end; begin-- > place->layer_begin;) {
-        uint64_t time = stage_time(s, node, begin, end);
-        if (time > limit || !has_room(s, node, begin, end)) break; /* longer stages are no better */
+        uint64_t layers = layers_time(s, node, begin, end), time = layers + output_time(s, node);
+        bool within = time <= s->limit && layers <= s->layers_limit && has_room(s, node, begin, end);
+        if (!within) break; /* longer stages are no better */
         uint64_t before = node > 0 ? s->least[at(s, node - 1, begin)] : begin == 0 ? 0 : NEVER;
         if (before == NEVER || before + time >= *best) continue;
         *best = before + time;
@@ -97,25 +110,27 @@ static void extend(search *s, uint32_t node, uint32_t end, uint64_t limit) {
     }
 }
 
-/* The least time of all stages together when none takes longer than `limit`; NEVER: there is no such cut. */
-static uint64_t least_sum(search *s, uint64_t limit) {
+/* The least time of all stages together within the limits; NEVER: there is no such cut. */
+static uint64_t least_sum(search *s) {
     uint32_t layers = s->model->n_layers;
     for (uint32_t node = 0; node < s->n; node++)
-        for (uint32_t end = 0; end <= layers; end++) extend(s, node, end, limit);
+        for (uint32_t end = 0; end <= layers; end++) extend(s, node, end);
     return s->least[at(s, s->n - 1, layers)];
 }
 
-/* The smallest limit under which all stages together take no longer than `most`. `high` is one. */
-static uint64_t smallest_limit(search *s, uint64_t most, uint64_t high) {
+/* Makes *limit, one of the search's, as small as it can be with all stages together taking no longer than `most`.
+ * `high` is one that allows that. Returns the least sum then. */
+static uint64_t tighten(search *s, uint64_t *limit, uint64_t most, uint64_t high) {
     uint64_t low = 0;
     while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        if (least_sum(s, middle) <= most)
-            high = middle;
+        *limit = low + (high - low) / 2;
+        if (least_sum(s) <= most)
+            high = *limit;
         else
-            low = middle + 1;
+            low = *limit + 1;
     }
-    return high;
+    *limit = high;
+    return least_sum(s);
 }
 
 static gptoss_status take(const search *s, placement *out, gptoss_error *err) {
@@ -125,7 +140,8 @@ static gptoss_status take(const search *s, placement *out, gptoss_error *err) {
     uint32_t end = m->n_layers;
     for (uint32_t i = s->n; i-- > 0;) {
         uint32_t begin = s->begin[at(s, i, end)];
-        plan_stage stage = {begin, end, ends_bytes(m, i, s->n) - m->own, 0, stage_time(s, i, begin, end)};
+        plan_stage stage = {begin, end, ends_bytes(m, i, s->n) - m->own, 0,
+                            layers_time(s, i, begin, end) + output_time(s, i)};
         for (uint32_t j = begin; j < end; j++) {
             stage.weights += m->layers[j].held;
             stage.kv += m->layers[j].kv;
@@ -163,14 +179,16 @@ static gptoss_status refuse_files(const search *s, gptoss_error *err) {
 }
 
 static gptoss_status solve(search *s, plan_goal goal, placement *out, gptoss_error *err) {
-    uint64_t least = least_sum(s, NEVER - 1);
+    s->limit = s->layers_limit = NEVER;
+    uint64_t least = least_sum(s);
     if (least == NEVER) {
         s->any_memory = true;
-        if (least_sum(s, NEVER - 1) == NEVER) return refuse_files(s, err);
+        if (least_sum(s) == NEVER) return refuse_files(s, err);
         return error_set(err, GPTOSS_NO_MEMORY, "the model does not fit the memory of these machines");
     }
-    uint64_t limit = smallest_limit(s, goal == PLAN_FOR_LATENCY ? least : NEVER - 1, least);
-    least_sum(s, limit);
+    if (goal == PLAN_FOR_ANYTHING) return take(s, out, err);
+    uint64_t sum = tighten(s, &s->limit, goal == PLAN_FOR_LATENCY ? least : NEVER - 1, least);
+    tighten(s, &s->layers_limit, sum, sum);
     return take(s, out, err);
 }
 

@@ -33,8 +33,12 @@ plan_node plan_node_default(void);
 
 typedef enum plan_goal {
     PLAN_FOR_THROUGHPUT, /* the slowest node is as fast as can be; then as below */
-    PLAN_FOR_LATENCY     /* one token passes all nodes as fast as can be; then as above */
+    PLAN_FOR_LATENCY,    /* one token passes all nodes as fast as can be; then as above */
+    PLAN_FOR_ANYTHING    /* whether there is a cut at all */
 } plan_goal;
+
+/* "latency" or "throughput"; false for other names. */
+bool plan_goal_by_name(const char *name, plan_goal *out);
 
 typedef struct plan_stage {
     uint32_t layer_begin, layer_end;
@@ -49,9 +53,10 @@ typedef struct placement {
 } placement;
 
 /* Deals layers [0, n_layers) to nodes [0, n) in order, at least one to each; the first also gets the embedding, the
- * last the output. Among equally good cuts later nodes get fewer layers. GPTOSS_MISUSE: more nodes than layers.
+ * last the output. Of cuts as good as each other those are taken that read prompts fastest, and of these one that gives
+ * later nodes fewer layers. GPTOSS_MISUSE: more nodes than layers.
  * GPTOSS_BAD_INPUT: not with the files they have, whatever their memory. GPTOSS_NO_MEMORY: their memory is too small;
- * placement_advise knows more. */
+ * advise (forecast.h) knows more. */
 gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, plan_goal goal, placement *out,
                              gptoss_error *err);
 void placement_free(placement *p); /* and empties it */

@@ -16,7 +16,7 @@ typedef struct problem {
 
 typedef struct outcome {
     bool exists;
-    uint64_t slowest, sum;
+    uint64_t slowest, sum, prompt; /* prompt: of the slowest without the output */
     uint32_t cut[MOST_NODES + 1];
 } outcome;
 
@@ -38,8 +38,10 @@ static bool allowed(const problem *p, const uint32_t *cut, bool with_memory) {
 static outcome measure(const problem *p, const uint32_t *cut) {
     outcome o = {.exists = true};
     for (uint32_t i = 0; i < p->n; i++) {
-        uint64_t time = i == p->n - 1 ? p->model.output * p->slowness[i] : 0;
+        uint64_t time = 0;
         for (uint32_t j = cut[i]; j < cut[i + 1]; j++) time += p->layers[j].read * p->slowness[i];
+        if (time > o.prompt) o.prompt = time;
+        if (i == p->n - 1) time += p->model.output * p->slowness[i];
         o.sum += time;
         if (time > o.slowest) o.slowest = time;
     }
@@ -54,6 +56,7 @@ static bool is_better(const problem *p, plan_goal goal, const outcome *a, const 
     uint64_t b1 = goal == PLAN_FOR_LATENCY ? b->sum : b->slowest, b2 = goal == PLAN_FOR_LATENCY ? b->slowest : b->sum;
     if (a1 != b1) return a1 < b1;
     if (a2 != b2) return a2 < b2;
+    if (a->prompt != b->prompt) return a->prompt < b->prompt;
     for (uint32_t i = p->n; i-- > 0;)
         if (a->cut[i] != b->cut[i]) return a->cut[i] > b->cut[i];
     return false;

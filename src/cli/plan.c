@@ -1,0 +1,257 @@
+/* gptoss-dist plan: which rank would hold what, and how fast that would be. No weights are read. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "cli/cache_dir.h"
+#include "cli/commands.h"
+#include "cli/launcher.h"
+#include "cli/options.h"
+#include "cli/plan_report.h"
+#include "engine/survey.h"
+#include "model/weights.h"
+#include "plan/model_needs.h"
+
+enum { NODES_FILE_LIMIT = 1 << 20, USUAL_KV = 4096, CHUNK = 128 };
+
+typedef struct arguments {
+    const char *gguf, *nodes, *memory, *goal_name, *kv_type_name, *svg, *cache;
+    uint64_t ranks, max_kv, parallel, layers, threads;
+    uint64_t memory_bytes; /* what --memory says; 0: nothing */
+    plan_goal goal;
+    kv_type kv_type;
+    bool moe_fallback, json, help;
+} arguments;
+
+static void print_help(const option *options, size_t count) {
+    printf(
+        "gptoss-dist plan --gguf FILE [FLAGS]: which rank would hold what of a model, and how fast that would be.\n"
+        "Under mpirun it plans for the machines that are here, alone for this one, with --nodes for any others.\n\n");
+    options_print_help(options, count);
+    printf("\nA nodes file: {\"nodes\": [{\"name\": \"front\", \"memory\": \"16G\", \"cores\": 4, \"read_gb_s\": 20},\n"
+           "                         {\"name\": \"office\", \"count\": 3, \"memory\": \"8G\"}],\n"
+           "               \"link\": {\"latency_us\": 150, \"gbit_s\": 1}}\n"
+           "Only \"memory\" must be there.\n");
+}
+
+static gptoss_status check(arguments *a, gptoss_error *err) {
+    if (!a->gguf || !a->gguf[0])
+        return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+    if (a->memory && !nodes_read_bytes(a->memory, &a->memory_bytes))
+        return error_set(err, GPTOSS_MISUSE, "--memory wants bytes, such as 4G, not \"%.40s\"", a->memory);
+    if (a->goal_name && !plan_goal_by_name(a->goal_name, &a->goal))
+        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", a->goal_name);
+    if (a->kv_type_name && !kv_type_by_name(a->kv_type_name, &a->kv_type))
+        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", a->kv_type_name);
+    if (a->ranks && a->nodes)
+        return error_set(err, GPTOSS_MISUSE,
+                         "--ranks and --nodes exclude each other: the file tells how many there are");
+    return GPTOSS_OK;
+}
+
+static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *err) {
+    const double most = 1 << 30;
+    const option options[] = {
+        {"gguf", OPTION_TEXT, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"nodes", OPTION_TEXT, &a->nodes, 0, 0, "FILE.json", "machines that are not here; see below"},
+        {"ranks", OPTION_COUNT, &a->ranks, 1, NODES_MOST, "N", "as if N machines were like this one"},
+        {"memory", OPTION_TEXT, &a->memory, 0, 0, "BYTES", "as if each rank had so much, such as 4G"},
+        {"for", OPTION_TEXT, &a->goal_name, 0, 0, "GOAL",
+         "throughput (default: even stages) or latency (one sequence)"},
+        {"max-kv", OPTION_COUNT, &a->max_kv, 1, most, "N", "tokens of a sequence to leave memory for (4096)"},
+        {"parallel", OPTION_COUNT, &a->parallel, 1, 4096, "N", "sequences at once (1)"},
+        {"kv-type", OPTION_TEXT, &a->kv_type_name, 0, 0, "TYPE", "of cached keys and values, as for run"},
+        {"layers", OPTION_COUNT, &a->layers, 1, 4096, "L", "only the first L layers"},
+        {"moe-fallback", OPTION_SWITCH, &a->moe_fallback, 0, 0, NULL, "expert 0 alone"},
+        {"threads", OPTION_COUNT, &a->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
+        {"cache", OPTION_TEXT, &a->cache, 0, 0, "DIR", "where measured speeds are kept"},
+        {"json", OPTION_SWITCH, &a->json, 0, 0, NULL, "print one JSON object"},
+        {"svg", OPTION_TEXT, &a->svg, 0, 0, "FILE", "draw it"},
+        {"help", OPTION_SWITCH, &a->help, 0, 0, NULL, "this text"},
+    };
+    const size_t count = sizeof options / sizeof options[0];
+    TRY(options_parse(options, count, argc, argv, NULL, err));
+    if (!a->help) return check(a, err);
+    if (!launcher_rank_above_0()) print_help(options, count);
+    return GPTOSS_OK;
+}
+
+/* ---- the machines ---- */
+
+typedef struct machines {
+    node_facts *items; /* owned */
+    uint32_t count;
+} machines;
+
+static gptoss_status read_nodes(const char *path, machines *out, gptoss_error *err) {
+    buffer text = {0};
+    gptoss_status status = buffer_read_file(&text, path, NODES_FILE_LIMIT, err);
+    if (status == GPTOSS_OK) {
+        status = nodes_parse(text.data ? text.data : "", text.size, &out->items, &out->count, err);
+        if (status != GPTOSS_OK) error_prefix(err, status, "%s", path);
+    }
+    buffer_free(&text);
+    return status;
+}
+
+/* Collective. All of it arrives at rank 0. */
+static gptoss_status look_around(const arguments *a, const cluster *c, machines *out, gptoss_error *err) {
+    char *cache = NULL;
+    uint32_t size = (uint32_t)c->size, copies = a->ranks && size == 1 ? (uint32_t)a->ranks : 1;
+    gptoss_status status = mem_array(size * copies, sizeof *out->items, "nodes", &out->items, err);
+    if (status == GPTOSS_OK) status = cache_dir_choose(a->cache, &cache, err);
+    status = cluster_agree(c, status, err);
+    if (status == GPTOSS_OK) status = survey_all(c, (uint32_t)a->threads, cache, out->items, err);
+    free(cache);
+    out->count = size * copies;
+    for (uint32_t i = size; status == GPTOSS_OK && i < out->count; i++) out->items[i] = out->items[0];
+    return status;
+}
+
+/* ---- the plan ---- */
+
+/* What would help, in one line of the error. */
+static gptoss_status explain_shortage(const plan_report *r, const plan_node *nodes, const plan_model *fallback,
+                                      gptoss_error *err) {
+    advice help;
+    buffer text = {0};
+    uint32_t n = r->placement.stages;
+    TRY(advise(&r->model, nodes, n, &help, err));
+    placement p;
+    bool fallback_fits = placement_find(fallback, nodes, n, PLAN_FOR_ANYTHING, &p, NULL) == GPTOSS_OK;
+    if (fallback_fits) placement_free(&p);
+    const double gib = 1 << 30;
+    gptoss_status status = buffer_printf(&text, err, "the model does not fit: ");
+    if (status == GPTOSS_OK && help.missing)
+        status = buffer_printf(&text, err, "%.2f GiB are missing in all", (double)help.missing / gib);
+    else if (status == GPTOSS_OK)
+        status = buffer_printf(&text, err, "there is memory enough in all, but layers cannot be cut to it");
+    if (status == GPTOSS_OK && help.each_more)
+        status = buffer_printf(&text, err, ". It would fit with %.2f GiB more%s", (double)help.each_more / gib,
+                               n > 1 ? " on each rank" : "");
+    if (status == GPTOSS_OK && help.another_node)
+        status = buffer_printf(&text, err, "; or with another node that has %.2f GiB for it",
+                               (double)help.another_node / gib);
+    if (status == GPTOSS_OK && help.layers)
+        status = buffer_printf(&text, err, "; or its first %u layers alone (--layers %u)", help.layers, help.layers);
+    if (status == GPTOSS_OK && fallback_fits)
+        status = buffer_printf(&text, err, "; or expert 0 alone (--moe-fallback)");
+    if (status == GPTOSS_OK) status = error_set(err, GPTOSS_NO_MEMORY, "%s", text.data);
+    buffer_free(&text);
+    return status;
+}
+
+static kv_room room_of(const arguments *a, const plan_report *r) {
+    return (kv_room){.sequences = r->streams, .positions = r->kv_positions, .chunk = CHUNK, .type = a->kv_type};
+}
+
+static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_report *r, gptoss_error *err) {
+    uint32_t n = r->placement.stages;
+    kv_room room = room_of(a, r);
+    plan_node *nodes;
+    plan_link *links = NULL;
+    plan_model fallback = {0};
+    TRY(mem_array(n, sizeof *nodes, "plan", &nodes, err));
+    for (uint32_t i = 0; i < n; i++) nodes[i] = node_for_plan(&r->nodes[i]);
+    gptoss_status status = mem_array(n, sizeof *links, "plan", &links, err);
+    for (uint32_t i = 0; status == GPTOSS_OK && i < n; i++) links[i] = r->nodes[i].link;
+    if (status == GPTOSS_OK) status = model_needs(sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
+    if (status == GPTOSS_OK) status = placement_find(&r->model, nodes, n, r->goal, &r->placement, err);
+    if (status == GPTOSS_NO_MEMORY && r->model.layers) status = explain_shortage(r, nodes, &fallback, err);
+    if (status == GPTOSS_OK) /* logits come back whole */
+        r->forecast =
+            forecast_of(&r->placement, links, r->hp.d_model * sizeof(float), r->hp.n_vocab * sizeof(float), r->streams);
+    model_needs_free(&fallback);
+    free(links);
+    free(nodes);
+    return status;
+}
+
+static gptoss_status show(const arguments *a, const plan_report *r, gptoss_error *err) {
+    if (a->json)
+        TRY(plan_report_print_json(stdout, r, err));
+    else
+        plan_report_print_table(stdout, r);
+    if (!a->svg) return GPTOSS_OK;
+    buffer picture = {0};
+    gptoss_status status = plan_report_draw(r, &picture, err);
+    FILE *f = status == GPTOSS_OK ? fopen(a->svg, "w") : NULL;
+    if (status == GPTOSS_OK && !f)
+        status = error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --svg", a->svg);
+    bool written = f && fwrite(picture.data, 1, picture.size, f) == picture.size;
+    if (f && (fclose(f) != 0 || !written)) status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", a->svg);
+    buffer_free(&picture);
+    return status;
+}
+
+static gptoss_status choose_limits(const arguments *a, plan_report *r, gptoss_error *err) {
+    if (a->layers > r->hp.n_layers)
+        return error_set(err, GPTOSS_MISUSE, "--layers %llu is more than the %u layers of %s",
+                         (unsigned long long)a->layers, r->hp.n_layers, a->gguf);
+    if (a->max_kv > r->hp.context)
+        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
+                         (unsigned long long)a->max_kv, r->hp.context);
+    r->model.n_layers = a->layers ? (uint32_t)a->layers : r->hp.n_layers;
+    r->kv_positions = a->max_kv ? (uint32_t)a->max_kv : USUAL_KV < r->hp.context ? USUAL_KV : r->hp.context;
+    r->streams = a->parallel ? (uint32_t)a->parallel : 1;
+    return GPTOSS_OK;
+}
+
+/* The file is open and right; *r is filled in and released by the caller. */
+static gptoss_status plan_file(const arguments *a, const gguf_file *file, plan_report *r, gptoss_error *err) {
+    model_sizes sizes;
+    TRY(choose_limits(a, r, err));
+    TRY(weights_check(file, &r->hp, r->model.n_layers, err));
+    TRY(model_sizes_read(file, &r->hp, &sizes, err));
+    kv_room room = room_of(a, r);
+    gptoss_status status = model_needs(&sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
+    if (status == GPTOSS_OK) status = place(a, &sizes, r, err);
+    model_sizes_free(&sizes);
+    return status;
+}
+
+static gptoss_status plan(const arguments *a, machines *m, gptoss_error *err) {
+    for (uint32_t i = 0; i < m->count; i++)
+        if (a->memory_bytes) m->items[i].memory = a->memory_bytes;
+    plan_report r = {.path = a->gguf, .expert_0_only = a->moe_fallback, .goal = a->goal, .nodes = m->items};
+    r.placement.stages = m->count;
+    gguf_file *file;
+    TRY(gguf_open(a->gguf, &file, err));
+    gptoss_status status = hparams_read(file, &r.hp, err);
+    if (status == GPTOSS_OK) status = plan_file(a, file, &r, err);
+    gguf_close(file);
+    if (status == GPTOSS_OK) status = show(a, &r, err);
+    placement_free(&r.placement);
+    model_needs_free(&r.model);
+    return status;
+}
+
+/* With a nodes file there is nothing to ask other ranks. */
+static int plan_elsewhere(const arguments *a, gptoss_error *err) {
+    machines m = {0};
+    if (launcher_rank_above_0()) return 0;
+    gptoss_status status = read_nodes(a->nodes, &m, err);
+    if (status == GPTOSS_OK) status = plan(a, &m, err);
+    free(m.items);
+    return status == GPTOSS_OK ? 0 : command_fail(err);
+}
+
+int plan_command(int argc, char **argv) {
+    gptoss_error err = {0};
+    arguments a = {.gguf = getenv("GPT_OSS_GGUF_PATH"), .kv_type = KV_DEFAULT};
+    gptoss_status status = parse(argc, argv, &a, &err);
+    if (status != GPTOSS_OK) return launcher_rank_above_0() ? 2 : command_fail(&err);
+    if (a.help) return 0;
+    if (a.nodes) return plan_elsewhere(&a, &err);
+    cluster c;
+    machines m = {0};
+    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
+    status = look_around(&a, &c, &m, &err);
+    if (status == GPTOSS_OK && c.rank == 0) status = plan(&a, &m, &err);
+    status = cluster_agree(&c, status, &err);
+    free(m.items);
+    int code = status == GPTOSS_OK ? 0 : command_fail(&err);
+    cluster_leave(&c, status);
+    return code;
+}

@@ -1,0 +1,50 @@
+#include "cluster/ping.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cluster/link.h"
+
+enum { TAG_PING = 3, SMALL = 64, LARGE = 1 << 20, SMALL_ROUNDS = 30, LARGE_ROUNDS = 4 };
+
+/* One way: half of the fastest round. Both sides call it; the one that asks gets the figure. */
+static double fastest(char *message, int bytes, int rounds, int other, bool asks) {
+    double best = 1e9;
+    for (int i = 0; i < rounds; i++) {
+        MPI_Request request;
+        double start = clock_seconds();
+        for (int turn = 0; turn < 2; turn++) {
+            if ((turn == 0) == asks)
+                link_send(message, (size_t)bytes, other, TAG_PING, &request);
+            else
+                link_receive(message, (size_t)bytes, other, TAG_PING, &request);
+            link_wait(&request);
+        }
+        double half = (clock_seconds() - start) / 2;
+        if (half < best) best = half;
+    }
+    return best;
+}
+
+static plan_link measure(char *message, int other, bool asks) {
+    double small = fastest(message, SMALL, SMALL_ROUNDS, other, asks);
+    double large = fastest(message, LARGE, LARGE_ROUNDS, other, asks);
+    double sending = large > small ? large - small : 1e-9;
+    return (plan_link){.latency = small, .bandwidth = LARGE / sending};
+}
+
+gptoss_status ping_next(const cluster *c, plan_link *out, gptoss_error *err) {
+    char *message = NULL;
+    if (c->size == 1) return GPTOSS_OK;
+    gptoss_status status = cluster_agree(c, mem_array(LARGE, 1, "messages", &message, err), err);
+    for (int from = 0; status == GPTOSS_OK && from < c->size;
+         from++) { /* one after the other, so that none disturbs another */
+        int to = (from + 1) % c->size;
+        if (c->rank == from) *out = measure(message, to, true);
+        if (c->rank == to) measure(message, from, false);
+        cluster_agree(c, GPTOSS_OK, NULL);
+    }
+    free(message);
+    return status;
+}

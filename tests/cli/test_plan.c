@@ -1,0 +1,177 @@
+/* `gptoss-dist plan` as a user meets it. */
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+#include "gguf/craft.h"
+#include "process.h"
+
+#define GOLDEN TEST_DATA "/golden/like-q4_k_m.gguf"
+#define COMMAND(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static const char *path_in(void **state, const char *name) {
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
+    return path;
+}
+
+static void write_file(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static process_result expect(int ranks, const char *const *arguments, int exit_status, const char *out,
+                             const char *err) {
+    process_result r = process_run(ranks, arguments, NULL);
+    if (r.exit_status != exit_status || !strstr(r.out.data, out) || !strstr(r.err.data, err))
+        fail_msg("exit status %d for %d, stdout: %s, stderr: %s", r.exit_status, exit_status, r.out.data, r.err.data);
+    return r;
+}
+
+static void expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err) {
+    process_result r = expect(ranks, arguments, exit_status, out, err);
+    process_free(&r);
+}
+
+static double number(const cJSON *object, const char *name) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!cJSON_IsNumber(item)) fail_msg("no number %s", name);
+    return item->valuedouble;
+}
+
+/* Layers follow each other from 0 to the last; sums are right. The caller deletes it. */
+static cJSON *planned(int ranks, const char *const *arguments, int want_ranks) {
+    process_result r = expect(ranks, arguments, 0, "{", "");
+    cJSON *plan = cJSON_Parse(r.out.data), *rank;
+    assert_non_null(plan);
+    process_free(&r);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(plan, "ranks");
+    assert_int_equal(cJSON_GetArraySize(list), want_ranks);
+    double at = 0, weights = 0, ms = 0;
+    cJSON_ArrayForEach(rank, list) {
+        const cJSON *layers = cJSON_GetObjectItemCaseSensitive(rank, "layers");
+        assert_true(cJSON_GetArrayItem(layers, 0)->valuedouble == at);
+        assert_true(cJSON_GetArrayItem(layers, 1)->valuedouble > at);
+        at = cJSON_GetArrayItem(layers, 1)->valuedouble;
+        weights += number(rank, "weight_bytes");
+        ms += number(rank, "ms");
+    }
+    assert_true(at == number(plan, "layers"));
+    assert_true(weights == number(plan, "weight_bytes"));
+    ms += number(plan, "network_ms_per_token");
+    assert_true(ms > 0.99 * number(plan, "ms_per_token") && ms < 1.01 * number(plan, "ms_per_token"));
+    return plan;
+}
+
+static void it_plans_for_the_machines_that_are_here(void **state) {
+    const char *cache = path_in(state, "cache");
+    setenv("XDG_CACHE_HOME", cache, 1);
+    for (int ranks = 0; ranks <= 3; ranks++)
+        cJSON_Delete(planned(ranks, COMMAND("plan", "--gguf", GOLDEN, "--json"), ranks ? ranks : 1));
+    expect_only(2, COMMAND("plan", "--gguf", GOLDEN), 0, "rank  node", "");
+    expect_only(0, COMMAND("plan", "--gguf", GOLDEN), 0, "one sequence: ", "");
+    expect_only(5, COMMAND("plan", "--gguf", GOLDEN), 2, "", "at most 4 ranks");
+    char command[600];
+    snprintf(command, sizeof command, "ls '%s'/gptoss-dist/speed-* > /dev/null && rm -r '%s'", cache, cache);
+    assert_int_equal(system(command), 0); /* measured figures were kept */
+    unsetenv("XDG_CACHE_HOME");
+}
+
+static void it_plans_for_machines_elsewhere(void **state) {
+    const char *nodes = path_in(state, "nodes.json"), *svg = path_in(state, "plan.svg");
+    write_file(nodes, "{\"nodes\": [{\"name\": \"front\", \"memory\": \"2G\", \"read_gb_s\": 10},"
+                      "{\"name\": \"slow\", \"memory\": \"2G\", \"read_gb_s\": 1}, {\"memory\": \"2G\"}]}");
+    cJSON *plan = planned(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json", "--svg", svg), 3);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(plan, "ranks");
+    const cJSON *front = cJSON_GetArrayItem(list, 0);
+    assert_string_equal(cJSON_GetObjectItemCaseSensitive(front, "node")->valuestring, "front");
+    /* Its single layer takes the slow one longer than all others take the rest. */
+    const cJSON *slow = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(list, 1), "layers");
+    assert_int_equal(cJSON_GetArrayItem(slow, 1)->valueint - cJSON_GetArrayItem(slow, 0)->valueint, 1);
+    cJSON_Delete(plan);
+    buffer picture = {0};
+    assert_ok(buffer_read_file(&picture, svg, 1 << 20, err));
+    assert_non_null(strstr(picture.data, "<svg "));
+    assert_non_null(strstr(picture.data, "slow"));
+    assert_non_null(strstr(picture.data, "</svg>"));
+    buffer_free(&picture);
+    expect_only(3, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--parallel", "8", "--for", "latency"), 0,
+                "8 sequences at once", "");
+}
+
+/* Numbers that people will act on: what is advised must do. */
+static void too_little_memory_is_explained(void **state) {
+    const char *nodes = path_in(state, "small.json"), *model = path_in(state, "tiny.gguf");
+    expect_only(0, COMMAND("synth", model, "--shape", "tiny", "--layers", "40"), 0, "", "");
+    write_file(nodes, "{\"nodes\": [{\"memory\": \"672M\"}]}"); /* 160 MB beside what the system keeps */
+    process_result r =
+        expect(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes), 1, "", "are missing in all");
+    assert_non_null(strstr(r.err.data, " GiB more; or"));
+    assert_non_null(strstr(r.err.data, "or with another node that has"));
+    assert_non_null(strstr(r.err.data, "or expert 0 alone (--moe-fallback)"));
+    const char *layers = strstr(r.err.data, "--layers ");
+    assert_non_null(layers);
+    char count[16];
+    snprintf(count, sizeof count, "%d", atoi(layers + 9));
+    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 0,
+                "one sequence", "");
+    snprintf(count, sizeof count, "%d", atoi(layers + 9) + 1);
+    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 1, "",
+                "does not fit");
+    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--moe-fallback"), 0,
+                "one sequence", "");
+    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--memory", "4G"), 0,
+                "one sequence", "");
+    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--memory", "700M", "--ranks", "2"), 0,
+                "one sequence", "");
+    process_free(&r);
+}
+
+static void a_slice_tells_of_the_whole_model(void **state) {
+    const char *slice = path_in(state, "part.gguf"), *nodes = path_in(state, "nodes.json");
+    write_file(nodes, "{\"nodes\": [{\"memory\": \"2G\", \"count\": 2}]}");
+    expect_only(0, COMMAND("slice", GOLDEN, slice, "--layers", "1", "--experts", "2-3"), 0, "", "");
+    process_result whole = expect(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json"), 0, "ranks", "");
+    process_result part = expect(0, COMMAND("plan", "--gguf", slice, "--nodes", nodes, "--json"), 0, "ranks", "");
+    assert_string_equal(whole.out.data, part.out.data);
+    process_free(&whole);
+    process_free(&part);
+}
+
+static void wrong_requests_are_named(void **state) {
+    const char *nodes = path_in(state, "broken.json");
+    write_file(nodes, "{\"nodes\": [{\"memory\": \"lots\"}]}");
+    const struct {
+        const char *const *arguments;
+        const char *hint;
+    } cases[] = {
+        {COMMAND("plan"), "no model is given"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes), "broken.json: node 0: \"memory\""},
+        {COMMAND("plan", "--gguf", GOLDEN, "--nodes", "/nowhere.json"), "/nowhere.json"},
+        {COMMAND("plan", "--gguf", "/nowhere.gguf"), "/nowhere.gguf: cannot open"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--memory", "some"), "--memory wants bytes"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--for", "fun"), "--for is latency or throughput"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--layers", "5"), "--layers 5 is more than the 4 layers"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--max-kv", "1000000"), "--max-kv 1000000 is more than"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--svg", "/nowhere/x.svg"), "/nowhere/x.svg"},
+        {COMMAND("plan", "--gguf", GOLDEN, "--ranks", "2", "--nodes", nodes), "exclude each other"},
+    };
+    unsetenv("GPT_OSS_GGUF_PATH");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
+    expect_only(2, COMMAND("plan", "--gguf", GOLDEN, "--for", "fun"), 2, "", "--for is");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_plans_for_the_machines_that_are_here),
+        cmocka_unit_test(it_plans_for_machines_elsewhere),
+        cmocka_unit_test(too_little_memory_is_explained),
+        cmocka_unit_test(a_slice_tells_of_the_whole_model),
+        cmocka_unit_test(wrong_requests_are_named),
+    };
+    return cmocka_run_group_tests(tests, craft_folder_make, craft_folder_remove);
+}

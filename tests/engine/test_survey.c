@@ -1,0 +1,68 @@
+/* What ranks find out about their machines and links, and that they measure once. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/survey.h"
+#include "support.h"
+
+static cluster world;
+
+static void facts_of_all_ranks_arrive_at_rank_0(void **state) {
+    (void)state;
+    node_facts *all = calloc((size_t)world.size, sizeof *all);
+    assert_ok(survey_all(&world, 1, NULL, all, err));
+    for (int i = 0; world.rank == 0 && i < world.size; i++) {
+        assert_string_equal(all[i].name, world.machine);
+        assert_true(all[i].memory > 0 && all[i].memory * (uint64_t)world.local_size <= UINT64_C(1) << 50);
+        assert_int_equal(all[i].cores, 1);
+        assert_true(all[i].read_rate > 1e6 && !all[i].is_assumed);
+        assert_true(all[i].link.latency > 0 && all[i].link.latency < 10 && all[i].link.bandwidth > 1e3);
+    }
+    free(all);
+}
+
+/* A kept figure is believed; a broken one is measured again and put right. */
+static void speeds_are_kept(void **state) {
+    (void)state;
+    if (world.rank > 0) return;
+    char folder[64], cache[96], command[256];
+    snprintf(folder, sizeof folder, "%s/gptoss-survey-XXXXXX", P_tmpdir);
+    assert_non_null(mkdtemp(folder));
+    snprintf(cache, sizeof cache, "%s/deep/cache", folder);
+    team *t;
+    node_facts first, second;
+    assert_ok(team_open(1, &t, err));
+    survey_rank(&world, t, cache, &first);
+    survey_rank(&world, t, cache, &second);
+    assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)second.read_rate);
+    const struct {
+        const char *text;
+        bool believed;
+    } cases[] = {{"123456789", true}, {"nonsense", false}, {"-5", false},
+                 {"1e300", false},    {"nan", false},      {"", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(command, sizeof command, "for f in %s/speed-*; do echo '%s' > $f; done", cache, cases[i].text);
+        assert_int_equal(system(command), 0);
+        survey_rank(&world, t, cache, &second);
+        assert_true((second.read_rate == 123456789) == cases[i].believed);
+        survey_rank(&world, t, cache, &first);
+        assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)(second.read_rate + 0.5));
+    }
+    survey_rank(&world, t, "/proc/nowhere", &second); /* a cache that cannot be */
+    assert_true(second.read_rate > 1e6);
+    team_close(t);
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(facts_of_all_ranks_arrive_at_rank_0),
+        cmocka_unit_test(speeds_are_kept),
+    };
+    gptoss_error err;
+    if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    cluster_close(&world);
+    return failures;
+}
