@@ -21,6 +21,7 @@ libcjson-dev        cjson-devel          cjson          library libcjson cjson/c
 libmicrohttpd-dev   libmicrohttpd-devel  libmicrohttpd  library libmicrohttpd microhttpd.h
 libcmocka-dev       libcmocka-devel      cmocka         library cmocka cmocka.h
 libpcre2-dev        pcre2-devel          pcre2          library libpcre2-8 pcre2.h
+libxxhash-dev       xxhash-devel         xxhash         library libxxhash xxhash.h
 xz-utils            xz                   xz             command xz
 '
 

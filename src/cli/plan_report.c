@@ -72,7 +72,7 @@ void plan_report_print_table(FILE *out, const plan_report *r) {
             r->model.n_layers, "", gib(weight_bytes(r)), gib(kv_bytes(r)), "",
             1e3 * (r->forecast.token_seconds - r->forecast.network_seconds));
     if (stages > 1)
-        fprintf(out, "\nfrom rank 0 to the next: %.0f us, %.2f Gbit/s\n", 1e6 * link->latency,
+        fprintf(out, "\nfrom rank 0 to the next: %.3g us, %.3g Gbit/s\n", 1e6 * link->latency,
                 link->bandwidth * 8 / 1e9);
     print_speeds(out, r);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "cli/bind_option.h"
@@ -49,10 +50,24 @@ static gptoss_status front_open(const run_options *o, const engine *e, double st
     return GPTOSS_OK;
 }
 
+/* One bar after the other, for whatever comes before the prompt is read. */
+typedef struct loading {
+    progress bar;
+    char what[64];
+} loading;
+
+static void show_supply(void *context, const char *what, uint64_t done, uint64_t all) {
+    loading *l = context;
+    if (strcmp(l->what, what) != 0) {
+        progress_end(&l->bar);
+        snprintf(l->what, sizeof l->what, "%s", what);
+        progress_begin(&l->bar, l->what, all);
+    }
+    progress_update(&l->bar, done);
+}
+
 static void show_loading(void *context, uint64_t done, uint64_t all) {
-    progress *bar = context;
-    if (bar->total != all) progress_begin(bar, "reading the weights", all);
-    progress_update(bar, done);
+    show_supply(context, "reading the weights", done, all);
 }
 
 /* Rank 0 reads the prompt while the others wait for its length. */
@@ -102,7 +117,7 @@ static gptoss_status find_places(const run_options *o, int rank, places *out, gp
 
 static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
-    progress loading = {0};
+    loading shown = {0};
     const engine_config config = {.path = where->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
@@ -112,16 +127,18 @@ static gptoss_status run(const run_options *o, const places *where, topology_bin
                                   .kv_type = o->kv_type,
                                   .planned_kv = (uint32_t)o->max_kv,
                                   .goal = o->goal,
+                                  .weights = o->weights,
                                   .cache_dir = where->cache,
                                   .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
-                                  .load_context = &loading};
+                                  .on_supply = c->rank == 0 ? show_supply : NULL,
+                                  .load_context = &shown};
     engine e;
     front f = {0};
     gptoss_status status = engine_open(c, &config, &e, err);
     if (status == GPTOSS_OK) warn_of_memory(&e);
     if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);
-    progress_end(&loading); /* also when the work ended early, so that an error does not follow a bar on its line */
+    progress_end(&shown.bar); /* also when the work ended early, so that an error does not follow a bar on its line */
     if (status == GPTOSS_OK) status = c->rank == 0 ? answer_prompt(o, &e, &f, err) : pipeline_work(e.pipeline, err);
     front_close(&f);
     engine_close(&e);

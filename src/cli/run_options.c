@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-enum { MAX_OPTIONS = 40 };
+enum { MAX_OPTIONS = 48 };
 
 /* The table of flags, with targets in *o. */
 static size_t describe(run_options *o, option *table) {
@@ -48,7 +48,10 @@ static size_t describe(run_options *o, option *table) {
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
         {"for", OPTION_TEXT, &o->goal_name, 0, 0, "GOAL",
          "deal layers for throughput (default: even stages) or latency (of one sequence)"},
-        {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where measured speeds are kept"},
+        {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
+        {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
+         "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: rank 0 has "
+         "it"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
         {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
@@ -98,6 +101,17 @@ static gptoss_status check_raw(const run_options *o, gptoss_error *err) {
     return error_set(err, GPTOSS_MISUSE, "%s needs Harmony; it cannot be combined with %s", flag, raw);
 }
 
+static gptoss_status read_weights(run_options *o, gptoss_error *err) {
+    static const char *const names[] = {
+        [WEIGHTS_AUTO] = "auto", [WEIGHTS_LOCAL] = "local", [WEIGHTS_STREAM] = "stream"};
+    for (weights_origin i = WEIGHTS_AUTO; i <= WEIGHTS_STREAM; i++) {
+        if (o->weights_name && strcmp(o->weights_name, names[i]) != 0) continue;
+        o->weights = i;
+        return GPTOSS_OK;
+    }
+    return error_set(err, GPTOSS_MISUSE, "--weights is auto, local or stream, not \"%.40s\"", o->weights_name);
+}
+
 static gptoss_status check(run_options *o, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     int prompts = (o->prompt != NULL) + (o->prompt_file != NULL) + (o->tokens != NULL);
@@ -111,6 +125,7 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
+    TRY(read_weights(o, err));
     if (o->goal_name && !plan_goal_by_name(o->goal_name, &o->goal))
         return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
     if (o->date && !is_date(o->date))

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 #include "cli/options.h"
+#include "engine/engine.h"
 #include "engine/sampler.h"
 #include "kernels/attend.h"
-#include "plan/placement.h"
 
 typedef struct run_options {
     const char *gguf;
@@ -26,9 +26,11 @@ typedef struct run_options {
     const char *kv_type_name; /* or NULL */
     kv_type kv_type;          /* what it names */
     bool moe_fallback;
-    const char *goal_name; /* or NULL */
-    plan_goal goal;        /* what it names */
-    const char *cache;     /* folder; NULL: the user's */
+    const char *goal_name;    /* or NULL */
+    plan_goal goal;           /* what it names */
+    const char *cache;        /* folder; NULL: the user's */
+    const char *weights_name; /* or NULL */
+    weights_origin weights;   /* what it names */
     const char *dump_logits;
     option_texts stop;
     option_texts logit_bias_texts; /* TOKEN=BIAS each */

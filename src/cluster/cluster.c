@@ -71,12 +71,14 @@ gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, g
     return cluster_agree(c, mine, err);
 }
 
-void cluster_broadcast(const cluster *c, void *data, size_t size) {
+void cluster_broadcast(const cluster *c, void *data, size_t size) { cluster_broadcast_from(c, 0, data, size); }
+
+void cluster_broadcast_from(const cluster *c, int rank, void *data, size_t size) {
     enum { PIECE = 1 << 30 };
     if (!c->has_mpi) return;
     for (size_t at = 0; at < size; at += PIECE) {
         size_t piece = size - at < PIECE ? size - at : PIECE;
-        broadcast((char *)data + at, (int)piece, MPI_BYTE, 0);
+        broadcast((char *)data + at, (int)piece, MPI_BYTE, rank);
     }
 }
 

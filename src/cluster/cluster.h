@@ -37,6 +37,7 @@ gptoss_status cluster_same(const cluster *c, uint64_t value, const char *what, g
 
 /* Collective. data[size] of rank 0 becomes that of every rank. */
 void cluster_broadcast(const cluster *c, void *data, size_t size);
+void cluster_broadcast_from(const cluster *c, int rank, void *data, size_t size); /* that of another rank */
 
 /* Collective. On rank 0, all[size of the cluster][count] receives every rank's mine[count]; elsewhere `all` is not
  * used. */

@@ -1,16 +1,31 @@
 #include "engine/engine.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/cancel.h"
 #include "base/mem.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
+#include "engine/supply.h"
 #include "plan/machine.h"
 
-static gptoss_status read_model(engine *e, gptoss_error *err) {
+static bool may_lack_file(const engine *e) {
+    if (e->config.weights == WEIGHTS_STREAM) return e->cluster.rank != 0;
+    return e->config.weights == WEIGHTS_AUTO && e->cluster.size > 1 && access(e->config.path, F_OK) != 0 &&
+           errno == ENOENT;
+}
+
+static gptoss_status read_file(engine *e, gptoss_error *err) {
+    if (may_lack_file(e)) return GPTOSS_OK;
     TRY(gguf_open(e->config.path, &e->file, err));
     TRY(hparams_read(e->file, &e->hp, err));
+    TRY(extent_read(e->file, &e->hp, &e->extent, err));
+    return model_sizes_read(e->file, &e->hp, &e->sizes, err);
+}
+
+static gptoss_status check_model(engine *e, gptoss_error *err) {
     if (e->config.n_layers > e->hp.n_layers)
         return error_set(err, GPTOSS_MISUSE, "--layers %u is more than the %u layers of %s", e->config.n_layers,
                          e->hp.n_layers, e->config.path);
@@ -18,9 +33,7 @@ static gptoss_status read_model(engine *e, gptoss_error *err) {
     if ((uint32_t)e->cluster.size > e->n_layers)
         return error_set(err, GPTOSS_MISUSE, "%d ranks cannot share %u layers: start at most %u ranks", e->cluster.size,
                          e->n_layers, e->n_layers);
-    TRY(weights_check(e->file, &e->hp, e->n_layers, err));
-    TRY(extent_read(e->file, &e->hp, &e->extent, err));
-    return model_sizes_read(e->file, &e->hp, &e->sizes, err);
+    return e->file ? weights_check(e->file, &e->hp, e->n_layers, err) : GPTOSS_OK;
 }
 
 /* A launcher binds ranks by rules of its own, which leave cores idle; a process started by hand keeps what it was
@@ -44,11 +57,12 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
 
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err) {
     *out = (engine){.cluster = *c, .config = *config};
-    gptoss_status status = read_model(out, err);
-    TRY(cluster_agree(c, status, err));
-    TRY(cluster_same(c, out->extent.source, "the model file", err));
+    TRY(cluster_agree(c, read_file(out, err), err));
+    TRY(supply_learn(out, err));
+    TRY(cluster_agree(c, check_model(out, err), err));
     TRY(cluster_agree(c, start_team(out, err), err));
-    return place_layers(out, err);
+    TRY(place_layers(out, err));
+    return supply_fetch(out, err);
 }
 
 uint64_t engine_bytes_per_token(const engine *e) {
@@ -142,5 +156,6 @@ void engine_close(engine *e) {
     model_sizes_free(&e->sizes);
     gguf_close(e->file);
     free(e->facts);
+    free(e->slice_path);
     *e = (engine){0};
 }

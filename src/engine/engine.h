@@ -10,16 +10,24 @@
 #include "plan/placement.h"
 #include "plan/topology.h"
 
+/* Where a rank's weights come from. */
+typedef enum weights_origin {
+    WEIGHTS_AUTO,  /* its file; where there is none, from another rank, by way of the cache folder */
+    WEIGHTS_LOCAL, /* its file */
+    WEIGHTS_STREAM /* rank 0's file, for all other ranks by way of the cache folder */
+} weights_origin;
+
 typedef struct engine_config {
-    const char *path;       /* borrowed */
-    uint32_t n_layers;      /* run the first n layers only; 0: all */
-    bool expert_0_only;     /* see slice */
-    uint32_t threads;       /* of this rank; 0: one a physical core of its share of the machine */
-    uint32_t sequences;     /* at work at once; 0: one */
-    uint32_t planned_kv;    /* positions of each that layers are dealt for, so that the cut is the same from run to run;
-                               0: 4096 */
-    plan_goal goal;         /* of the cut */
-    const char *cache_dir;  /* where measurements are kept; borrowed, NULL: nowhere */
+    const char *path;    /* borrowed */
+    uint32_t n_layers;   /* run the first n layers only; 0: all */
+    bool expert_0_only;  /* see slice */
+    uint32_t threads;    /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t sequences;  /* at work at once; 0: one */
+    uint32_t planned_kv; /* positions of each that layers are dealt for, so that the cut is the same from run to run;
+                            0: 4096 */
+    plan_goal goal;      /* of the cut */
+    weights_origin weights;
+    const char *cache_dir;  /* where measurements and received slices are kept; borrowed, NULL: nowhere */
     topology_bind bind;     /* of its threads */
     uint32_t chunk;         /* tokens a wave */
     kv_type kv_type;        /* of the KV cache */
@@ -28,7 +36,9 @@ typedef struct engine_config {
     uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
     uint32_t logits_rows;                                                    /* see pipeline_limits */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
-    void *load_context;
+    /* while slices go from rank to rank: what is being done; may be NULL */
+    void (*on_supply)(void *context, const char *what, uint64_t done_bytes, uint64_t all_bytes);
+    void *load_context; /* of both */
 } engine_config;
 
 /* What each rank came to hold; on rank 0 of all of them. */
@@ -47,6 +57,7 @@ typedef struct engine {
     model_sizes sizes;       /* of the whole model, whatever this rank's file holds */
     extent extent;           /* what it holds */
     slice slice;             /* what this rank needs of it */
+    char *slice_path;        /* of the file, when it came from another rank; owned */
     uint64_t missing_memory; /* on rank 0: what the machines lack to hold everything at once; it will be slow */
     gguf_file *file;         /* closed by engine_start; until then rank 0 may read the vocabulary */
     weights *weights;
@@ -58,7 +69,8 @@ typedef struct engine {
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
-/* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, and deals the layers.
+/* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, deals the layers, and
+ * hands slices to ranks without a file.
  * *out must be closed even after a failure. */
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err);
 

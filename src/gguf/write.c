@@ -435,6 +435,22 @@ gptoss_status gguf_write_open(gguf_writer *w, const char *path, gguf_write_optio
     return begin_parts(w, path, options.replace, err);
 }
 
+gptoss_status gguf_write_layout(gguf_writer *w, buffer *header, uint64_t *file_bytes, gptoss_error *err) {
+    out_part *part;
+    if (w->part_count) return error_set(err, GPTOSS_INTERNAL, "the GGUF writer is open already");
+    TRY(check_names_differ(w, err));
+    TRY(mem_array(w->tensor_count ? w->tensor_count : 1, sizeof *part, "list of parts", &part, err));
+    w->alignment = DEFAULT_ALIGNMENT;
+    deal_tensors(w, part, 0);
+    size_t before = header->size;
+    gptoss_status status = encode_header(w, 0, 1, part, header, err);
+    if (status == GPTOSS_OK) *file_bytes = header->size - before + part->bytes;
+    free(part);
+    return status;
+}
+
+uint64_t gguf_write_tensor_offset(const gguf_writer *w, size_t tensor) { return w->tensors[tensor].offset; }
+
 gptoss_status gguf_write_data(gguf_writer *w, size_t tensor, uint64_t offset, const void *bytes, size_t size,
                               gptoss_error *err) {
     if (tensor >= w->tensor_count || !w->part_count || w->closed)

@@ -6,6 +6,7 @@
 #ifndef GGUF_WRITE_H
 #define GGUF_WRITE_H
 
+#include "base/buffer.h"
 #include "gguf/gguf.h"
 
 typedef struct gguf_writer gguf_writer;
@@ -48,6 +49,13 @@ typedef struct gguf_write_options {
  * the first. GPTOSS_MISUSE when a file exists (unless options.replace), GPTOSS_IO when the disk is too small or
  * refuses. */
 gptoss_status gguf_write_open(gguf_writer *w, const char *path, gguf_write_options options, gptoss_error *err);
+
+/* Instead of gguf_write_open, for a file that is to come into being elsewhere, with the usual alignment and in one
+ * part: puts into `header`, which is empty, all that gguf_write_open would write in front of the tensors' data, and
+ * gives that file's size. The data of a tensor then begins at header's size + gguf_write_tensor_offset; what is between
+ * tensors is zero. */
+gptoss_status gguf_write_layout(gguf_writer *w, buffer *header, uint64_t *file_bytes, gptoss_error *err);
+uint64_t gguf_write_tensor_offset(const gguf_writer *w, size_t tensor);
 
 /* Puts `size` bytes at `offset` of a tensor's data. Safe from several threads at once. The caller covers every byte of
  * every tensor exactly once. */
