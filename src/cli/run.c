@@ -98,11 +98,12 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
 
 /* A warning that is worth a line: the difference is between seconds and minutes. */
 static void warn_of_memory(const engine *e) {
-    if (e->missing_memory)
-        fprintf(stderr,
-                "gptoss-dist: %.1f GB of memory are missing for this model, so that weights are read from disk again "
-                "and again; `gptoss-dist plan` tells what would help\n",
-                (double)e->missing_memory / 1e9);
+    const uint64_t worth_telling = 100000000;
+    if (e->missing_memory < worth_telling) return;
+    fprintf(stderr,
+            "gptoss-dist: %s short of memory by %.1f GB, so that weights are read from disk again and again; "
+            "`gptoss-dist plan` tells what would help\n",
+            e->cluster.size > 1 ? "ranks are" : "this machine is", (double)e->missing_memory / 1e9);
 }
 
 /* Where this rank finds things. */

@@ -58,7 +58,7 @@ typedef struct engine {
     extent extent;           /* what it holds */
     slice slice;             /* what this rank needs of it */
     char *slice_path;        /* of the file, when it came from another rank; owned */
-    uint64_t missing_memory; /* on rank 0: what the machines lack to hold everything at once; it will be slow */
+    uint64_t missing_memory; /* on rank 0: bytes that some rank lacks to hold its slice; it will be slow */
     gguf_file *file;         /* closed by engine_start; until then rank 0 may read the vocabulary */
     weights *weights;
     topology *topology;

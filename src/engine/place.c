@@ -41,8 +41,8 @@ static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *
     return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
-/* The best cut; where memory is too small for any, the best without regard to it, since weights are mapped and need
- * not all be in memory at once. */
+/* The best cut. Where memory is too small for any, the one with which no rank lacks more than it must: weights are
+ * mapped and need not all be in memory at once. */
 static gptoss_status find_placement(engine *e, const plan_model *model, plan_node *nodes, placement *out,
                                     gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
@@ -50,8 +50,8 @@ static gptoss_status find_placement(engine *e, const plan_model *model, plan_nod
     if (status != GPTOSS_NO_MEMORY) return status;
     advice help;
     TRY(advise(model, nodes, size, &help, err));
-    e->missing_memory = help.missing ? help.missing : help.each_more;
-    for (uint32_t i = 0; i < size; i++) nodes[i].memory = UINT64_MAX;
+    e->missing_memory = help.each_more;
+    for (uint32_t i = 0; i < size; i++) nodes[i].memory += help.each_more;
     return placement_find(model, nodes, size, e->config.goal, out, err);
 }
 
