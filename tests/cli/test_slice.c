@@ -32,7 +32,7 @@ static void expect_only(int ranks, const char *const *arguments, int exit_status
 /* The same 40 tokens from slices on `ranks` ranks as from the whole file. */
 static void compare_answers(void **state, const char *model, int ranks, bool fallback) {
     const char *pattern = path_in(state, "slice-%r.gguf");
-    char count[4];
+    char count[16];
     snprintf(count, sizeof count, "%d", ranks);
     expect_only(0,
                 fallback ? COMMAND("slice", model, pattern, "--ranks", count, "--force", "--moe-fallback")
