@@ -159,9 +159,13 @@ static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_re
     if (status == GPTOSS_OK) status = model_needs(sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
     if (status == GPTOSS_OK) status = placement_find(&r->model, nodes, n, r->goal, &r->placement, err);
     if (status == GPTOSS_NO_MEMORY && r->model.layers) status = explain_shortage(r, nodes, &fallback, err);
-    if (status == GPTOSS_OK) /* logits come back whole */
-        r->forecast =
-            forecast_of(&r->placement, links, r->hp.d_model * sizeof(float), r->hp.n_vocab * sizeof(float), r->streams);
+    if (status == GPTOSS_OK) {
+        /* Logits come back whole. */
+        const plan_traffic traffic = {r->hp.d_model * sizeof(float), r->hp.n_vocab * sizeof(float), r->streams};
+        r->forecast = forecast_of(&r->placement, links, &traffic);
+        status =
+            forecast_best_last(&r->model, nodes, links, n, r->goal, &traffic, &r->better_last, &r->better_speed, err);
+    }
     model_needs_free(&fallback);
     free(links);
     free(nodes);

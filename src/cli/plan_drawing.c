@@ -86,11 +86,8 @@ static gptoss_status put_row(const plan_report *r, uint32_t i, scales scale, buf
 static gptoss_status put_legend(buffer *out, gptoss_error *err) {
     static const struct {
         const char *kind, *label;
-    } items[] = {{"layer", "layers"},
-                 {"ends", "embedding, output"},
-                 {"kv", "KV cache"},
-                 {"own", "buffers"},
-                 {"room", "free"}};
+    } items[] = {
+        {"layer", "layers"}, {"ends", "embedding, output"}, {"kv", "KV cache"}, {"own", "buffers"}, {"room", "free"}};
     static const int widths[] = {70, 140, 85, 75, 0};
     int x = MEMORY_LEFT;
     for (size_t i = 0; i < sizeof items / sizeof *items; x += widths[i++])

@@ -52,6 +52,11 @@ static void print_speeds(FILE *out, const plan_report *r) {
     if (stages > 1) fprintf(out, ", %.1f ms of it on the network", 1e3 * f->network_seconds);
     fputs(")\n", out);
     if (r->streams > 1) fprintf(out, "%u sequences at once: %.1f tokens/s together\n", r->streams, f->all_streams);
+    if (r->better_last != stages - 1)
+        fprintf(out, "with %s (rank %u) as the last rank, which reads the output for every token: %.1f tokens/s%s\n",
+                r->nodes[r->better_last].name, r->better_last,
+                r->streams > 1 ? r->better_speed.all_streams : r->better_speed.one_stream,
+                r->streams > 1 ? " together" : "");
     bool assumed = false;
     for (uint32_t i = 0; i < stages; i++) assumed |= r->nodes[i].is_assumed;
     if (assumed) fputs("~ nobody measured this speed: it is assumed from the number of cores\n", out);
@@ -122,6 +127,11 @@ gptoss_status plan_report_print_json(FILE *out, const plan_report *r, gptoss_err
     add_number(o, "network_ms_per_token", 1e3 * r->forecast.network_seconds);
     add_number(o, "tps", r->forecast.one_stream);
     add_number(o, "tps_all_streams", r->forecast.all_streams);
+    if (r->better_last != r->placement.stages - 1) {
+        cJSON_AddNumberToObject(o, "better_last_rank", r->better_last);
+        add_number(o, "better_tps", r->better_speed.one_stream);
+        add_number(o, "better_tps_all_streams", r->better_speed.all_streams);
+    }
     cJSON *ranks = cJSON_AddArrayToObject(o, "ranks");
     for (uint32_t i = 0; i < r->placement.stages; i++) cJSON_AddItemToArray(ranks, rank_json(r, i));
     char *text = cJSON_PrintUnformatted(o);

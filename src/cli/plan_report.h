@@ -18,6 +18,8 @@ typedef struct plan_report {
     const node_facts *nodes; /* [placement.stages] */
     placement placement;
     forecast forecast;
+    uint32_t better_last; /* rank that would better be the last one; that one itself: none is */
+    forecast better_speed;
 } plan_report;
 
 void plan_report_print_table(FILE *out, const plan_report *r);

@@ -9,12 +9,12 @@ static double crossing(const plan_link *link, uint64_t bytes) {
     return link->latency + (double)bytes / link->bandwidth;
 }
 
-forecast forecast_of(const placement *p, const plan_link *links, uint64_t hop_bytes, uint64_t result_bytes,
-                     uint32_t streams) {
+forecast forecast_of(const placement *p, const plan_link *links, const plan_traffic *traffic) {
     double network = 0, computing = 0, slowest = 0;
     for (uint32_t i = 0; i < p->stages; i++) {
         double stage = (double)p->stage[i].nanoseconds / 1e9;
-        double hop = p->stages > 1 ? crossing(&links[i], i + 1 < p->stages ? hop_bytes : result_bytes) : 0;
+        double hop =
+            p->stages > 1 ? crossing(&links[i], i + 1 < p->stages ? traffic->hop_bytes : traffic->result_bytes) : 0;
         network += hop;
         computing += stage;
         if (stage > slowest) slowest = stage;
@@ -22,9 +22,47 @@ forecast forecast_of(const placement *p, const plan_link *links, uint64_t hop_by
     }
     forecast f = {.token_seconds = computing + network, .network_seconds = network};
     f.one_stream = f.token_seconds > 0 ? 1 / f.token_seconds : 0;
-    f.all_streams = streams * f.one_stream;
+    f.all_streams = traffic->streams * f.one_stream;
     if (slowest > 0 && f.all_streams > 1 / slowest) f.all_streams = 1 / slowest;
     return f;
+}
+
+/* False when the nodes cannot run the model in this order. */
+static bool try_order(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n, plan_goal goal,
+                      const plan_traffic *traffic, forecast *out) {
+    placement p;
+    if (placement_find(m, nodes, n, goal, &p, NULL) != GPTOSS_OK) return false;
+    *out = forecast_of(&p, links, traffic);
+    placement_free(&p);
+    return true;
+}
+
+static double speed_for(plan_goal goal, const forecast *f) {
+    return goal == PLAN_FOR_LATENCY ? f->one_stream : f->all_streams;
+}
+
+gptoss_status forecast_best_last(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n,
+                                 plan_goal goal, const plan_traffic *traffic, uint32_t *last, forecast *speed,
+                                 gptoss_error *err) {
+    plan_node *order;
+    forecast best = {0}, f;
+    uint32_t best_last = n - 1;
+    TRY(mem_array(n, sizeof *order, "plan", &order, err));
+    if (try_order(m, nodes, links, n, goal, traffic, &f)) best = f;
+    double enough = 1.05 * speed_for(goal, &best);
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        memcpy(order, nodes, i * sizeof *order);
+        memcpy(order + i, nodes + i + 1, (n - 1 - i) * sizeof *order);
+        order[n - 1] = nodes[i];
+        if (!try_order(m, order, links, n, goal, traffic, &f) || speed_for(goal, &f) <= enough) continue;
+        enough = speed_for(goal, &f);
+        best = f;
+        best_last = i;
+    }
+    free(order);
+    *last = best_last;
+    *speed = best;
+    return GPTOSS_OK;
 }
 
 /* ---- advice ---- */

@@ -9,17 +9,29 @@ typedef struct plan_link {
     double bandwidth; /* bytes a second */
 } plan_link;
 
+/* What goes over the links. */
+typedef struct plan_traffic {
+    uint64_t hop_bytes;    /* of one token, from stage to stage */
+    uint64_t result_bytes; /* from the last stage to the first */
+    uint32_t streams;      /* sequences at once */
+} plan_traffic;
+
 typedef struct forecast {
     double token_seconds;   /* of one sequence: all stages, one after the other, and all hops */
     double network_seconds; /* the hops among them */
     double one_stream;      /* tokens a second */
-    double all_streams;     /* tokens a second of `streams` sequences together, each in waves of its own */
+    double all_streams;     /* tokens a second of all sequences together, each in waves of its own */
 } forecast;
 
-/* links[i] leads from node i to the next, the last one back to node 0. hop_bytes: what one token sends from stage to
- * stage; result_bytes: from the last stage to the first. */
-forecast forecast_of(const placement *p, const plan_link *links, uint64_t hop_bytes, uint64_t result_bytes,
-                     uint32_t streams);
+/* links[i] leads from node i to the next, the last one back to node 0. */
+forecast forecast_of(const placement *p, const plan_link *links, const plan_traffic *traffic);
+
+/* The last node reads the output matrix for every token, a fifth of all that a 20b model reads. *last: the node that
+ * should be it, all others keeping their order; n - 1 where no other would make the whole faster by a twentieth.
+ * *speed: what would be predicted then. */
+gptoss_status forecast_best_last(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n,
+                                 plan_goal goal, const plan_traffic *traffic, uint32_t *last, forecast *speed,
+                                 gptoss_error *err);
 
 /* For nodes that a model does not fit. */
 typedef struct advice {

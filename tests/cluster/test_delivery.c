@@ -146,8 +146,7 @@ static void damage_in_the_cache_is_repaired(void **state) {
         "cd '%s' && for f in *.gguf; do truncate -s 1000 $f; done",
         "cd '%s' && for f in *.gguf; do echo more >> $f; done",
         "cd '%s' && for f in *.gguf; do head -c 10000000 /dev/zero > $f.partial; rm $f; done",
-        "cd '%s' && for f in *.gguf; do mv $f $f.partial; printf X | dd of=$f.partial bs=1 conv=notrunc status=none; "
-        "done",
+        "cd '%s' && for f in *.gguf; do mv $f $f.partial; printf X | dd of=$f.partial conv=notrunc status=none; done",
     };
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         shell(damages[i], cache);

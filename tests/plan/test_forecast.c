@@ -20,19 +20,48 @@ static void speeds_follow_from_stages_and_links(void **state) {
     plan_stage stages[] = {{0, 5, 0, 0, 20000000}, {5, 10, 0, 0, 30000000}};
     const placement p = {2, 1, stages};
     const plan_link links[] = {{1e-3, 1e6}, {2e-3, 1e6}};
-    forecast f = forecast_of(&p, links, 1000, 5000, 1);
+    forecast f = forecast_of(&p, links, &(plan_traffic){1000, 5000, 1});
     assert_near(f.network_seconds, 1e-3 + 1e-3 + 2e-3 + 5e-3);
     assert_near(f.token_seconds, 0.050 + f.network_seconds);
     assert_near(f.one_stream, 1 / f.token_seconds);
     assert_near(f.all_streams, f.one_stream);
-    f = forecast_of(&p, links, 1000, 5000, 100);
+    f = forecast_of(&p, links, &(plan_traffic){1000, 5000, 100});
     assert_near(f.all_streams, 1 / 0.030); /* the slowest stage */
-    f = forecast_of(&p, links, 1000, 500000, 100);
+    f = forecast_of(&p, links, &(plan_traffic){1000, 500000, 100});
     assert_near(f.all_streams, 1 / 0.502); /* the slowest link */
     const placement alone = {1, 1, stages};
-    f = forecast_of(&alone, links, 1000, 5000, 1);
+    f = forecast_of(&alone, links, &(plan_traffic){1000, 5000, 1});
     assert_true(f.network_seconds == 0);
     assert_near(f.one_stream, 50);
+}
+
+/* The output goes to the fast machine, wherever it stands. */
+static void the_best_last_node_is_found(void **state) {
+    (void)state;
+    plan_model m = model();
+    m.output = 200 * MIB;
+    const plan_link links[4] = {{1e-6, 1e9}, {1e-6, 1e9}, {1e-6, 1e9}, {1e-6, 1e9}};
+    const plan_traffic traffic = {1000, 1000, 1};
+    for (uint32_t fast = 0; fast < 4; fast++)
+        for (plan_goal goal = PLAN_FOR_THROUGHPUT; goal <= PLAN_FOR_LATENCY; goal++) {
+            plan_node nodes[4];
+            for (uint32_t i = 0; i < 4; i++) {
+                nodes[i] = plan_node_default();
+                nodes[i].read_rate = i == fast ? 20e9 : 5e9;
+            }
+            uint32_t last;
+            forecast speed, now;
+            placement p;
+            assert_ok(forecast_best_last(&m, nodes, links, 4, goal, &traffic, &last, &speed, err));
+            assert_int_equal(last, fast);
+            assert_ok(placement_find(&m, nodes, 4, goal, &p, err));
+            now = forecast_of(&p, links, &traffic);
+            assert_true(fast == 3 ? speed.one_stream == now.one_stream : speed.one_stream > now.one_stream);
+            placement_free(&p);
+            nodes[fast].read_rate = 5e9; /* all alike: no order is better */
+            assert_ok(forecast_best_last(&m, nodes, links, 4, goal, &traffic, &last, &speed, err));
+            assert_int_equal(last, 3);
+        }
 }
 
 static bool works(const plan_model *m, const plan_node *nodes, uint32_t n) {
@@ -109,6 +138,7 @@ static void enough_in_all_but_not_in_the_right_places(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(speeds_follow_from_stages_and_links),
+        cmocka_unit_test(the_best_last_node_is_found),
         cmocka_unit_test(what_is_advised_works),
         cmocka_unit_test(impossible_help_is_not_offered),
         cmocka_unit_test(enough_in_all_but_not_in_the_right_places),

@@ -1,0 +1,113 @@
+/* Ranks of unequal speed get unequal shares, and the same comes out. Machines are made up: their speeds stand in the
+ * cache as if they had been measured. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "engine/generate.h"
+#include "model/rate.h"
+#include "support.h"
+
+enum { POSITIONS = 5 };
+
+static cluster world;
+static char cache[96];
+
+/* As the machine of that name would have been measured with one thread. */
+static void pretend_speed(const char *machine, double rate) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/speed-%s-%s-1x1", cache, machine, rate_isa());
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%.0f\n", rate);
+    fclose(f);
+}
+
+typedef struct result {
+    uint64_t bounds[8]; /* of rank i: [bounds[2i], bounds[2i + 1]) */
+    float *logits;      /* [POSITIONS][n_vocab] */
+    uint32_t n_vocab;
+} result;
+
+static bool no_token(void *context, uint32_t step, uint32_t token, const sampler_report *report) {
+    (void)context, (void)step, (void)token, (void)report;
+    return false;
+}
+
+static void run_on(const cluster *c, plan_goal goal, result *out) {
+    const engine_config config = {.path = TEST_DATA "/golden/f32.gguf",
+                                  .threads = 1,
+                                  .chunk = 8,
+                                  .logits_rows = 8,
+                                  .goal = goal,
+                                  .cache_dir = cache};
+    engine e;
+    assert_ok(engine_open(c, &config, &e, err));
+    assert_ok(engine_start(&e, 64, err));
+    *out = (result){.n_vocab = e.hp.n_vocab};
+    if (c->rank > 0) {
+        assert_ok(pipeline_work(e.pipeline, err));
+    } else {
+        const uint32_t ids[] = {5, 6, 7, 8, 9};
+        FILE *dump = tmpfile();
+        assert_non_null(dump);
+        const generate_request request = {.prompt = ids,
+                                          .n_prompt = POSITIONS,
+                                          .chunk = 8,
+                                          .sampling = sampler_defaults(),
+                                          .dump = dump,
+                                          .on_token = no_token};
+        generate_result ignored;
+        assert_ok(generate(e.pipeline, &request, &ignored, err));
+        size_t count = POSITIONS * e.hp.n_vocab;
+        out->logits = malloc(count * sizeof *out->logits);
+        rewind(dump);
+        assert_int_equal(fread(out->logits, sizeof *out->logits, count, dump), count);
+        fclose(dump);
+        for (int i = 0; i < c->size; i++) {
+            out->bounds[2 * i] = e.facts[i].layer_begin;
+            out->bounds[2 * i + 1] = e.facts[i].layer_end;
+        }
+        pipeline_stop(e.pipeline);
+    }
+    engine_close(&e);
+}
+
+static void shares_follow_speeds(void **state) {
+    (void)state;
+    cluster apart = world; /* each on a machine of its own */
+    apart.local_rank = 0;
+    apart.local_size = 1;
+    snprintf(apart.machine, sizeof apart.machine, "made-up-%d", world.rank);
+    result together, uneven;
+    run_on(&world, PLAN_FOR_THROUGHPUT, &together);
+    for (int fast = 0; fast < world.size; fast++)
+        for (plan_goal goal = PLAN_FOR_THROUGHPUT; goal <= PLAN_FOR_LATENCY; goal++) {
+            pretend_speed(apart.machine, world.rank == fast ? 40e9 : 10e9);
+            run_on(&apart, goal, &uneven);
+            if (world.rank == 0) {
+                uint64_t layers = uneven.bounds[2 * fast + 1] - uneven.bounds[2 * fast];
+                assert_int_equal(layers, 4 - ((uint64_t)world.size - 1)); /* all others have one */
+                assert_memory_equal(uneven.logits, together.logits, POSITIONS * together.n_vocab * sizeof(float));
+                free(uneven.logits);
+            }
+        }
+    free(together.logits);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shares_follow_speeds)};
+    gptoss_error err;
+    if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
+    int number = (int)getpid();
+    cluster_broadcast(&world, &number, sizeof number);
+    snprintf(cache, sizeof cache, "%s/gptoss-place-%d", P_tmpdir, number);
+    mkdir(cache, 0777);
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    cluster_agree(&world, GPTOSS_OK, NULL);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", cache);
+    if (world.rank == 0 && system(command) != 0) failures++;
+    cluster_close(&world);
+    return failures;
+}
