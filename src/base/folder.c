@@ -30,3 +30,9 @@ gptoss_status folder_make(const char *path, gptoss_error *err) {
     free(copy);
     return status;
 }
+
+bool folder_still_has(int fd, const char *path) {
+    struct stat mine, there;
+    return fstat(fd, &mine) == 0 && lstat(path, &there) == 0 && mine.st_dev == there.st_dev &&
+           mine.st_ino == there.st_ino;
+}

@@ -96,13 +96,19 @@ static bool lock(int fd) {
     return false;
 }
 
-/* Opens what has come before, or an empty file. */
-static gptoss_status open_partial(inbox *b, inbox_report *report, void *context, gptoss_error *err) {
+/* Opens what has come before, or an empty file. *gone: look for the finished file again. */
+static gptoss_status open_partial(inbox *b, inbox_report *report, void *context, bool *gone, gptoss_error *err) {
     const char *path = b->partial_path.data;
     struct stat info;
     b->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (b->fd < 0) return error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", path);
     if (!lock(b->fd)) return error_set(err, GPTOSS_MISUSE, "another process is receiving %s; wait for it", path);
+    *gone = !folder_still_has(b->fd, path);
+    if (*gone) {
+        close(b->fd);
+        b->fd = -1;
+        return GPTOSS_OK;
+    }
     if (fstat(b->fd, &info) != 0) return error_set_errno(err, GPTOSS_IO, errno, "cannot stat %s", path);
     if ((uint64_t)info.st_size > b->bytes) {
         if (ftruncate(b->fd, 0) != 0) return error_set_errno(err, GPTOSS_IO, errno, "cannot empty %s", path);
@@ -113,15 +119,17 @@ static gptoss_status open_partial(inbox *b, inbox_report *report, void *context,
 
 static gptoss_status fill(inbox *b, const char *dir, inbox_report *report, void *context, gptoss_error *err) {
     char name[DIGEST_TEXT];
-    bool found;
+    bool found = false, gone = true;
     digest_print(b->wanted, name);
     TRY(buffer_printf(&b->path, err, "%s/%s.gguf", dir, name));
     TRY(buffer_printf(&b->partial_path, err, "%s.partial", b->path.data));
     TRY(folder_make(dir, err));
     TRY(start_over(b, err));
-    TRY(find_finished(b, report, context, &found, err));
-    if (found) return GPTOSS_OK;
-    TRY(open_partial(b, report, context, err));
+    while (gone) {
+        TRY(find_finished(b, report, context, &found, err));
+        if (found) return GPTOSS_OK;
+        TRY(open_partial(b, report, context, &gone, err));
+    }
     return check_room(b, dir, err);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "gguf/split.h"
 
@@ -319,19 +320,26 @@ static gptoss_status check_target(const char *path, bool replace, gptoss_error *
 
 /* Opens PATH.partial for this process alone. One that a killed process left behind is taken over. */
 static gptoss_status create_partial(out_part *part, gptoss_error *err) {
-    int fd = open(part->partial_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0) return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot create %s", part->partial_path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        close(fd);
-        return error_set(err, GPTOSS_MISUSE, "another process is writing %s", part->partial_path);
+    const char *path = part->partial_path;
+    for (;;) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (fd < 0) return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot create %s", path);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+            close(fd);
+            return error_set(err, GPTOSS_MISUSE, "another process is writing %s", path);
+        }
+        if (!folder_still_has(fd, path)) {
+            close(fd);
+            continue;
+        }
+        if (ftruncate(fd, 0) != 0) {
+            gptoss_status status = error_set_errno(err, GPTOSS_IO, errno, "cannot empty %s", path);
+            close(fd);
+            return status;
+        }
+        part->fd = fd;
+        return GPTOSS_OK;
     }
-    if (ftruncate(fd, 0) != 0) {
-        gptoss_status status = error_set_errno(err, GPTOSS_IO, errno, "cannot empty %s", part->partial_path);
-        close(fd);
-        return status;
-    }
-    part->fd = fd;
-    return GPTOSS_OK;
 }
 
 static double gigabytes(uint64_t bytes) { return (double)bytes / 1e9; }

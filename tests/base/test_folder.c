@@ -26,7 +26,27 @@ static void folders_are_made_with_those_above_them(void **state) {
     assert_int_equal(system(path), 0);
 }
 
+static void a_renamed_file_is_not_there_any_more(void **state) {
+    (void)state;
+    char path[64], other[80];
+    snprintf(path, sizeof path, "%s/gptoss-there-XXXXXX", P_tmpdir);
+    int fd = mkstemp(path);
+    snprintf(other, sizeof other, "%s.other", path);
+    assert_true(folder_still_has(fd, path));
+    assert_int_equal(rename(path, other), 0);
+    assert_false(folder_still_has(fd, path));
+    fclose(fopen(path, "w")); /* nor when another has its name */
+    assert_false(folder_still_has(fd, path));
+    assert_true(folder_still_has(fd, other));
+    close(fd);
+    unlink(path);
+    unlink(other);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(folders_are_made_with_those_above_them)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folders_are_made_with_those_above_them),
+        cmocka_unit_test(a_renamed_file_is_not_there_any_more),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

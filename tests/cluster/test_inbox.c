@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cluster/inbox.h"
@@ -163,6 +164,29 @@ static void two_cannot_receive_the_same(void **state) {
     inbox_close(open_box(0));
 }
 
+/* Another process finishes the file while this one waits for it: its file is taken as it is, and not written to. */
+static void what_another_process_finishes_is_found(void **state) {
+    (void)state;
+    start_fresh();
+    inbox *first = open_box(0), *second;
+    append(first, SIZE);
+    pid_t other = fork();
+    assert_true(other >= 0);
+    if (other == 0) { /* which has the lock, too, and lets go of it later */
+        usleep(500000);
+        _exit(inbox_finish(first, NULL) == GPTOSS_OK ? 0 : 1);
+    }
+    inbox_close(first);
+    assert_ok(inbox_open(cache, sum, SIZE, NULL, NULL, &second, err));
+    assert_int_equal(inbox_has(second), SIZE);
+    assert_ok(inbox_finish(second, err));
+    inbox_close(second);
+    int status;
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(exists(false));
+}
+
 static void too_little_room_is_told(void **state) {
     (void)state;
     start_fresh();
@@ -216,6 +240,7 @@ int main(void) {
         cmocka_unit_test(damaged_parts_are_not_taken_for_the_whole),
         cmocka_unit_test(more_than_announced_is_refused),
         cmocka_unit_test(two_cannot_receive_the_same),
+        cmocka_unit_test(what_another_process_finishes_is_found),
         cmocka_unit_test(too_little_room_is_told),
         cmocka_unit_test(sums_are_remembered),
     };
