@@ -9,6 +9,7 @@
 #include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/plan_report.h"
+#include "cli/rank_path.h"
 #include "engine/survey.h"
 #include "model/weights.h"
 #include "plan/model_needs.h"
@@ -21,7 +22,7 @@ typedef struct arguments {
     uint64_t memory_bytes; /* what --memory says; 0: nothing */
     plan_goal goal;
     kv_type kv_type;
-    bool moe_fallback, json, help;
+    bool moe_fallback, measure, json, help;
 } arguments;
 
 static void print_help(const option *options, size_t count) {
@@ -66,6 +67,7 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"moe-fallback", OPTION_SWITCH, &a->moe_fallback, 0, 0, NULL, "expert 0 alone"},
         {"threads", OPTION_COUNT, &a->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cache", OPTION_TEXT, &a->cache, 0, 0, "DIR", "where measured speeds are kept"},
+        {"measure", OPTION_SWITCH, &a->measure, 0, 0, NULL, "measure speeds again, also for later runs"},
         {"json", OPTION_SWITCH, &a->json, 0, 0, NULL, "print one JSON object"},
         {"svg", OPTION_TEXT, &a->svg, 0, 0, "FILE", "draw it"},
         {"help", OPTION_SWITCH, &a->help, 0, 0, NULL, "this text"},
@@ -102,7 +104,7 @@ static gptoss_status look_around(const arguments *a, const cluster *c, machines 
     gptoss_status status = mem_array(size * copies, sizeof *out->items, "nodes", &out->items, err);
     if (status == GPTOSS_OK) status = cache_dir_choose(a->cache, &cache, err);
     status = cluster_agree(c, status, err);
-    if (status == GPTOSS_OK) status = survey_all(c, (uint32_t)a->threads, cache, out->items, err);
+    if (status == GPTOSS_OK) status = survey_all(c, (uint32_t)a->threads, cache, a->measure, out->items, err);
     free(cache);
     out->count = size * copies;
     for (uint32_t i = size; status == GPTOSS_OK && i < out->count; i++) out->items[i] = out->items[0];
@@ -220,9 +222,12 @@ static gptoss_status plan(const arguments *a, machines *m, gptoss_error *err) {
         if (a->memory_bytes) m->items[i].memory = a->memory_bytes;
     plan_report r = {.path = a->gguf, .expert_0_only = a->moe_fallback, .goal = a->goal, .nodes = m->items};
     r.placement.stages = m->count;
-    gguf_file *file;
-    TRY(gguf_open(a->gguf, &file, err));
-    gptoss_status status = hparams_read(file, &r.hp, err);
+    gguf_file *file = NULL;
+    char *path;
+    TRY(rank_path_expand(a->gguf, 0, &path, err));
+    gptoss_status status = gguf_open(path, &file, err);
+    free(path);
+    if (status == GPTOSS_OK) status = hparams_read(file, &r.hp, err);
     if (status == GPTOSS_OK) status = plan_file(a, file, &r, err);
     gguf_close(file);
     if (status == GPTOSS_OK) status = show(a, &r, err);

@@ -27,7 +27,7 @@ static rank_offer make_offer(const engine *e) {
                     (uint64_t)plan_node_default().read_rate};
     if (c->local_size == c->size) return o;
     node_facts facts;
-    survey_rank(c, e->team, e->config.cache_dir, &facts);
+    survey_rank(c, e->team, e->config.cache_dir, false, &facts);
     o.read_rate = (uint64_t)facts.read_rate;
     return o;
 }

@@ -42,12 +42,12 @@ static void keep_rate(const char *dir, const char *path, double rate) {
     if (fclose(f) != 0 || !written || rename(partial, path) != 0) unlink(partial);
 }
 
-static double find_rate(const cluster *c, team *t, const char *cache_dir, bool *assumed) {
+static double find_rate(const cluster *c, team *t, const char *cache_dir, bool again, bool *assumed) {
     char path[LONGEST_PATH];
     double rate = 0;
     bool can_keep = cache_dir && name_file(c, t, cache_dir, path);
     *assumed = false;
-    if (can_keep && read_rate(path, &rate)) return rate;
+    if (can_keep && !again && read_rate(path, &rate)) return rate;
     if (rate_measure(t, &rate, NULL) != GPTOSS_OK) {
         *assumed = true;
         return node_assumed_rate((uint32_t)team_size(t));
@@ -56,34 +56,34 @@ static double find_rate(const cluster *c, team *t, const char *cache_dir, bool *
     return rate;
 }
 
-void survey_rank(const cluster *c, team *t, const char *cache_dir, node_facts *out) {
+void survey_rank(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *out) {
     node_facts facts = node_facts_default();
     snprintf(facts.name, sizeof facts.name, "%.47s", c->machine);
     facts.memory = machine_memory("") / (uint64_t)c->local_size;
     facts.cores = (uint32_t)team_size(t);
-    facts.read_rate = find_rate(c, t, cache_dir, &facts.is_assumed);
+    facts.read_rate = find_rate(c, t, cache_dir, again, &facts.is_assumed);
     *out = facts;
 }
 
-static gptoss_status survey_mine(const cluster *c, uint32_t threads, const char *cache_dir, node_facts *out,
+static gptoss_status survey_mine(const cluster *c, uint32_t threads, const char *cache_dir, bool again, node_facts *out,
                                  gptoss_error *err) {
     topology *cores;
     team *t;
     TRY(c->has_mpi ? topology_open_share(c->local_rank, c->local_size, &cores, err) : topology_open(&cores, err));
     gptoss_status status = team_open(threads ? (int)threads : topology_cores(cores), &t, err);
     if (status == GPTOSS_OK) {
-        survey_rank(c, t, cache_dir, out);
+        survey_rank(c, t, cache_dir, again, out);
         team_close(t);
     }
     topology_close(cores);
     return status;
 }
 
-gptoss_status survey_all(const cluster *c, uint32_t threads, const char *cache_dir, node_facts *all,
+gptoss_status survey_all(const cluster *c, uint32_t threads, const char *cache_dir, bool again, node_facts *all,
                          gptoss_error *err) {
     _Static_assert(sizeof(node_facts) % sizeof(uint64_t) == 0, "facts are gathered as words");
     node_facts mine = node_facts_default();
-    TRY(cluster_agree(c, survey_mine(c, threads, cache_dir, &mine, err), err));
+    TRY(cluster_agree(c, survey_mine(c, threads, cache_dir, again, &mine, err), err));
     TRY(ping_next(c, &mine.link, err));
     uint64_t words[sizeof mine / sizeof(uint64_t)];
     memcpy(words, &mine, sizeof mine);

@@ -6,14 +6,15 @@
 #include "cluster/cluster.h"
 #include "plan/nodes.h"
 
-/* Memory: this rank's share of its machine's. Rate: measured with the team, or, when the same ranks and threads were
- * measured here before, as a file in cache_dir tells (NULL: measured every time). A machine on which it cannot be
- * measured gets an assumed one. The link is not looked at. Not collective, but ranks of one machine that measure at the
- * same time see what each of them gets of it. */
-void survey_rank(const cluster *c, team *t, const char *cache_dir, node_facts *out);
+/* Memory: this rank's share of its machine's. Rate: measured with the team, or, unless `again`, when the same ranks
+ * and threads were measured here before, as a file in cache_dir tells (NULL: measured every time). A machine on which
+ * it cannot be measured gets an assumed one. The link is not looked at. Not collective, but ranks of one machine that
+ * measure at the same time see what each of them gets of it. */
+void survey_rank(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *out);
 
 /* Collective: every rank and the link behind it, on rank 0 in all[size of the cluster]. threads: of this rank, 0: one a
  * core of its share. */
-gptoss_status survey_all(const cluster *c, uint32_t threads, const char *cache_dir, node_facts *all, gptoss_error *err);
+gptoss_status survey_all(const cluster *c, uint32_t threads, const char *cache_dir, bool again, node_facts *all,
+                         gptoss_error *err);
 
 #endif

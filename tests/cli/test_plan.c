@@ -135,6 +135,8 @@ static void a_slice_tells_of_the_whole_model(void **state) {
     const char *slice = path_in(state, "part.gguf"), *nodes = path_in(state, "nodes.json");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"2G\", \"count\": 2}]}");
     expect_only(0, COMMAND("slice", GOLDEN, slice, "--layers", "1", "--experts", "2-3"), 0, "", "");
+    assert_int_equal(symlink(slice, path_in(state, "part-0.gguf")), 0);
+    expect_only(0, COMMAND("plan", "--gguf", path_in(state, "part-%r.gguf"), "--nodes", nodes), 0, "one sequence", "");
     process_result whole = expect(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json"), 0, "ranks", "");
     process_result part = expect(0, COMMAND("plan", "--gguf", slice, "--nodes", nodes, "--json"), 0, "ranks", "");
     assert_string_equal(whole.out.data, part.out.data);

@@ -10,7 +10,7 @@ static cluster world;
 static void facts_of_all_ranks_arrive_at_rank_0(void **state) {
     (void)state;
     node_facts *all = calloc((size_t)world.size, sizeof *all);
-    assert_ok(survey_all(&world, 1, NULL, all, err));
+    assert_ok(survey_all(&world, 1, NULL, false, all, err));
     for (int i = 0; world.rank == 0 && i < world.size; i++) {
         assert_string_equal(all[i].name, world.machine);
         assert_true(all[i].memory > 0 && all[i].memory * (uint64_t)world.local_size <= UINT64_C(1) << 50);
@@ -32,8 +32,8 @@ static void speeds_are_kept(void **state) {
     team *t;
     node_facts first, second;
     assert_ok(team_open(1, &t, err));
-    survey_rank(&world, t, cache, &first);
-    survey_rank(&world, t, cache, &second);
+    survey_rank(&world, t, cache, false, &first);
+    survey_rank(&world, t, cache, false, &second);
     assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)second.read_rate);
     const struct {
         const char *text;
@@ -43,12 +43,18 @@ static void speeds_are_kept(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(command, sizeof command, "for f in %s/speed-*; do echo '%s' > $f; done", cache, cases[i].text);
         assert_int_equal(system(command), 0);
-        survey_rank(&world, t, cache, &second);
+        survey_rank(&world, t, cache, false, &second);
         assert_true((second.read_rate == 123456789) == cases[i].believed);
-        survey_rank(&world, t, cache, &first);
+        survey_rank(&world, t, cache, false, &first);
         assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)(second.read_rate + 0.5));
     }
-    survey_rank(&world, t, "/proc/nowhere", &second); /* a cache that cannot be */
+    snprintf(command, sizeof command, "for f in %s/speed-*; do echo 123456789 > $f; done", cache);
+    assert_int_equal(system(command), 0);
+    survey_rank(&world, t, cache, true, &first); /* asked to measure all the same, and to keep that */
+    survey_rank(&world, t, cache, false, &second);
+    assert_true(first.read_rate != 123456789);
+    assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)second.read_rate);
+    survey_rank(&world, t, "/proc/nowhere", false, &second); /* a cache that cannot be */
     assert_true(second.read_rate > 1e6);
     team_close(t);
     snprintf(command, sizeof command, "rm -r '%s'", folder);
