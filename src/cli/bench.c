@@ -138,6 +138,7 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     const bench_options *o = s->options;
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
+    if (chunk == 0) chunk = engine_usual_chunk(s->cluster->size);
     const engine_config config = {.path = s->gguf,
                                   .cache_dir = s->cache,
                                   .n_layers = (uint32_t)o->layers,

@@ -18,7 +18,8 @@ static size_t describe(bench_options *o, option *table) {
         {"gen", OPTION_COUNT, &o->gen, 0, count_max, "N", "steps of generation (32); 0: measure none"},
         {"depth", OPTION_COUNTS, &o->depth, 0, count_max, "N,...", "tokens in the KV cache before (0)"},
         {"streams", OPTION_COUNTS, &o->streams, 1, 4096, "N,...", "sequences that generate together (1)"},
-        {"chunk", OPTION_COUNTS, &o->chunk, 1, 65536, "N,...", "tokens of the prompt read at a time (128)"},
+        {"chunk", OPTION_COUNTS, &o->chunk, 1, 65536, "N,...",
+         "tokens of the prompt read at a time (512 on one rank, 128 on several)"},
         {"threads", OPTION_COUNTS, &o->threads, 1, 1024, "N,...", "of each rank; by default one per core of its share"},
         {"reps", OPTION_COUNT, &o->reps, 1, 1000, "N", "measurements of each kind (3), after a warm-up"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
@@ -65,7 +66,7 @@ gptoss_status bench_options_parse(int argc, char **argv, const char *environment
                            .prompt = only(512),
                            .depth = only(0),
                            .streams = only(1),
-                           .chunk = only(128),
+                           .chunk = only(0),
                            .threads = only(0),
                            .gen = 32,
                            .reps = 3};

@@ -10,11 +10,12 @@
 #include "cli/options.h"
 #include "cli/plan_report.h"
 #include "cli/rank_path.h"
+#include "engine/engine.h"
 #include "engine/survey.h"
 #include "model/weights.h"
 #include "plan/model_needs.h"
 
-enum { NODES_FILE_LIMIT = 1 << 20, USUAL_KV = 4096, CHUNK = 128 };
+enum { NODES_FILE_LIMIT = 1 << 20, USUAL_KV = 4096 };
 
 typedef struct arguments {
     const char *gguf, *nodes, *memory, *goal_name, *kv_type_name, *svg, *cache;
@@ -145,7 +146,10 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
 }
 
 static kv_room room_of(const arguments *a, const plan_report *r) {
-    return (kv_room){.sequences = r->streams, .positions = r->kv_positions, .chunk = CHUNK, .type = a->kv_type};
+    return (kv_room){.sequences = r->streams,
+                     .positions = r->kv_positions,
+                     .chunk = engine_usual_chunk((int)r->placement.stages),
+                     .type = a->kv_type};
 }
 
 static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_report *r, gptoss_error *err) {

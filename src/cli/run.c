@@ -83,7 +83,7 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
     generate_request request = {.prompt = f->prompt.ids,
                                 .n_prompt = (uint32_t)f->prompt.count,
                                 .max_tokens = (uint32_t)o->max_tokens,
-                                .chunk = (uint32_t)o->chunk,
+                                .chunk = e->config.chunk,
                                 .sampling = o->sampling,
                                 .dump = f->dump};
     generate_result result;
@@ -119,18 +119,19 @@ static gptoss_status find_places(const run_options *o, int rank, places *out, gp
 static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     loading shown = {0};
+    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(c->size);
     const engine_config config = {.path = where->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
                                   .bind = bind,
-                                  .chunk = (uint32_t)o->chunk,
+                                  .chunk = chunk,
                                   .kv_type = o->kv_type,
                                   .planned_kv = (uint32_t)o->max_kv,
                                   .goal = o->goal,
                                   .weights = o->weights,
                                   .cache_dir = where->cache,
-                                  .logits_rows = o->dump_logits ? (uint32_t)o->chunk : 1,
+                                  .logits_rows = o->dump_logits ? chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
                                   .on_supply = c->rank == 0 ? show_supply : NULL,
                                   .load_context = &shown};

@@ -40,7 +40,8 @@ static size_t describe(run_options *o, option *table) {
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
          "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
-        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of the prompt read at a time (128)"},
+        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
+         "tokens of the prompt read at a time (512 on one rank, 128 on several)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
@@ -141,7 +142,6 @@ gptoss_status run_options_parse(int argc, char **argv, const char *environment_g
                                 gptoss_error *err) {
     *out = (run_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
                          .max_tokens = 128,
-                         .chunk = 128,
                          .sampling = sampler_defaults()};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);

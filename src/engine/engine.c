@@ -11,6 +11,8 @@
 #include "engine/supply.h"
 #include "plan/machine.h"
 
+uint32_t engine_usual_chunk(int ranks) { return ranks == 1 ? 512 : 128; }
+
 static bool may_lack_file(const engine *e) {
     if (e->config.weights == WEIGHTS_STREAM) return e->cluster.rank != 0;
     return e->config.weights == WEIGHTS_AUTO && e->cluster.size > 1 && access(e->config.path, F_OK) != 0 &&

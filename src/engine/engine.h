@@ -69,6 +69,10 @@ typedef struct engine {
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
+/* Tokens of a prompt to read at a time: as many as fill the products of all experts on one rank, fewer on several,
+ * whose stages then work on different parts of it. */
+uint32_t engine_usual_chunk(int ranks);
+
 /* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, deals the layers, and
  * hands slices to ranks without a file.
  * *out must be closed even after a failure. */
