@@ -469,5 +469,6 @@ uint32_t json_machine_left(const json_grammar *g, const json_position *p) {
         in_value = true;
     }
     for (uint8_t i = depth; i-- > 0; in_value = true) left += level_left(g, &p->levels[i], in_value);
+    if (p->phase == JSON_AT_FIRST_ITEM && g->nodes[p->levels[p->depth - 1].node].min > 0) left--; /* needs no comma */
     return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
 }

@@ -82,7 +82,7 @@ static void write_text(constraint *c, uint64_t limit, bool check, uint64_t *seed
         if (!tokenizer_is_special(small, id)) assert_ok(buffer_append(out, bytes, size, err));
         assert_ok(constraint_accept(c, id, err));
     }
-    if (limit && steps > limit) fail_msg("%zu tokens instead of %u", steps, (unsigned)limit);
+    if (limit && steps > limit) fail_msg("%zu tokens instead of %u: %s", steps, (unsigned)limit, out->data);
     free(mask);
 }
 
@@ -115,6 +115,138 @@ static void test_random_texts_satisfy_their_schemas(void **state) {
     (void)state;
     uint64_t seed = 5;
     assert_int_equal(vocabulary_each_line("schemas.jsonl", walk_schema, &seed), 116);
+}
+
+/* ---- Schemas made up at random ---- */
+
+static unsigned long random_schemas = 150; /* more when a number is given on the command line */
+
+static void put(buffer *out, const char *text) { assert_ok(buffer_append_text(out, text, err)); }
+
+/* `inside` an object or array: only there it may refer to a definition, or it could mean nothing but itself. */
+static void make_schema(uint64_t *seed, int depth, bool inside, buffer *out);
+
+static void make_string(uint64_t *seed, buffer *out) {
+    static const char *const patterns[] = {"^[a-z]{2,5}$", "the", "^(a|aa|th)+$", "^[^\"]*$", "^.\\u00e9?$", "in$"};
+    unsigned min = (unsigned)random_below(seed, 4);
+    put(out, "{\"type\":\"string\"");
+    if (random_below(seed, 3) == 0) assert_ok(buffer_printf(out, err, ",\"minLength\":%u", min));
+    if (random_below(seed, 3) == 0)
+        assert_ok(buffer_printf(out, err, ",\"maxLength\":%u", min + (unsigned)random_below(seed, 9)));
+    if (random_below(seed, 3) == 0) {
+        cJSON *pattern = cJSON_CreateString(patterns[random_below(seed, 6)]);
+        char *text = cJSON_PrintUnformatted(pattern);
+        assert_ok(buffer_printf(out, err, ",\"pattern\":%s", text));
+        cJSON_free(text);
+        cJSON_Delete(pattern);
+    }
+    put(out, "}");
+}
+
+static void make_number(uint64_t *seed, buffer *out) {
+    bool integer = random_below(seed, 2);
+    double low = (double)random_below(seed, 2000) - 1000, width = (double)random_below(seed, 300) / (integer ? 1 : 8);
+    put(out, integer ? "{\"type\":\"integer\"" : "{\"type\":\"number\"");
+    if (random_below(seed, 2)) assert_ok(buffer_printf(out, err, ",\"minimum\":%g", low));
+    if (random_below(seed, 2)) assert_ok(buffer_printf(out, err, ",\"maximum\":%g", low + width));
+    put(out, "}");
+}
+
+static void make_object(uint64_t *seed, int depth, buffer *out) {
+    static const char *const names[] = {"a", "ab", "the", "th", "b\\\"", "é", "", "in"};
+    uint64_t chosen = random_bits(seed), required = random_bits(seed);
+    const char *comma = "";
+    put(out, "{\"type\":\"object\",\"properties\":{");
+    for (unsigned i = 0; i < 8; i++) {
+        if (!(chosen >> 2 * i & chosen >> (2 * i + 1) & 1)) continue;
+        assert_ok(buffer_printf(out, err, "%s\"%s\":", comma, names[i]));
+        make_schema(seed, depth - 1, true, out);
+        comma = ",";
+    }
+    put(out, "},\"required\":[");
+    comma = "";
+    for (unsigned i = 0; i < 8; i++) {
+        if (!(chosen >> 2 * i & chosen >> (2 * i + 1) & 1) || !(required >> i & 1)) continue;
+        assert_ok(buffer_printf(out, err, "%s\"%s\"", comma, names[i]));
+        comma = ",";
+    }
+    put(out, "]");
+    if (required >> 20 & 1) {
+        put(out, ",\"additionalProperties\":");
+        if (required >> 21 & 1)
+            make_schema(seed, depth - 1, true, out);
+        else
+            put(out, "false");
+    }
+    put(out, "}");
+}
+
+static void make_schema(uint64_t *seed, int depth, bool inside, buffer *out) {
+    static const char *const leaves[] = {"{\"type\":\"boolean\"}",
+                                         "{\"type\":[\"null\",\"integer\"]}",
+                                         "{\"enum\":[\"the\",\"th\",1,12,null,{\"a\":[1]}]}",
+                                         "{\"const\":\"in\"}",
+                                         "{}",
+                                         "{\"type\":\"string\",\"nullable\":true}",
+                                         "{\"type\":\"string\",\"format\":\"date\"}"};
+    switch (random_below(seed, depth > 0 ? 9 : 4)) {
+    case 0: make_string(seed, out); break;
+    case 1: make_number(seed, out); break;
+    case 2: put(out, leaves[random_below(seed, 7)]); break;
+    case 3:
+        if (!inside)
+            put(out, "{\"type\":\"null\"}");
+        else
+            assert_ok(buffer_printf(out, err, "{\"$ref\":\"#/$defs/d%u\"}", (unsigned)random_below(seed, 3)));
+        break;
+    case 4:
+    case 5: make_object(seed, depth, out); break;
+    case 6: {
+        unsigned min = (unsigned)random_below(seed, 3), max = min + (unsigned)random_below(seed, 4);
+        assert_ok(buffer_printf(out, err, "{\"type\":\"array\",\"minItems\":%u,\"maxItems\":%u,\"items\":", min, max));
+        make_schema(seed, depth - 1, true, out);
+        put(out, "}");
+        break;
+    }
+    default:
+        put(out, "{\"anyOf\":[");
+        make_schema(seed, depth - 1, false, out);
+        put(out, ",");
+        make_schema(seed, depth - 1, false, out);
+        put(out, "]}");
+    }
+}
+
+static void test_random_schemas(void **state) {
+    (void)state;
+    uint64_t seed = 41;
+    unsigned long walked = 0;
+    for (unsigned long round = 0; round < random_schemas; round++) {
+        buffer text = {0};
+        gptoss_error error;
+        json_grammar *g;
+        put(&text, "{\"anyOf\":[");
+        make_schema(&seed, 3, false, &text);
+        put(&text, "],\"$defs\":{\"d0\":");
+        make_schema(&seed, 2, false, &text);
+        put(&text, ",\"d1\":");
+        make_schema(&seed, 2, false, &text);
+        put(&text, ",\"d2\":");
+        make_schema(&seed, 1, false, &text);
+        put(&text, "}}");
+        cJSON *schema = cJSON_Parse(text.data);
+        assert_non_null(schema);
+        if (json_grammar_open(schema, &g, &error) == GPTOSS_OK) {
+            json_grammar_close(g);
+            walk_schema(schema, &seed);
+            walked++;
+        } else if (!strstr(error.text, "no value satisfies")) {
+            fail_msg("%s: %s", text.data, error.text);
+        }
+        cJSON_Delete(schema);
+        buffer_free(&text);
+    }
+    assert_true(2 * walked > random_schemas);
 }
 
 /* With the real vocabulary: whatever the place in the text, the mask allows what can be taken, of tokens chosen at
@@ -200,9 +332,11 @@ static void test_threads(void **state) {
     cJSON_Delete(schema);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) random_schemas = strtoul(argv[1], NULL, 10);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_texts_satisfy_their_schemas),
+        cmocka_unit_test(test_random_schemas),
         cmocka_unit_test(test_real_vocabulary),
         cmocka_unit_test(test_threads),
     };
