@@ -75,6 +75,18 @@ const sample answers_samples[] = {
     {"<|channel|>final<|message|><|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "|b||stop|"},
     {"<|channel|>final<|message|>Bye.<|endoftext|>", "|Bye.||stop|"},
     {"<|channel|>final<|message|>\xC3\xA9\xF0\x9F\x99\x82!<|return|>", "|\xC3\xA9\xF0\x9F\x99\x82!||stop|"},
+    /* examples of the format's documentation */
+    {"<|channel|>analysis<|message|>Need to use function get_weather.<|end|><|start|>assistant<|channel|>commentary "
+     "to=functions.get_weather <|constrain|>json<|message|>{\"location\":\"San Francisco\"}<|call|>",
+     "Need to use function get_weather.||functions.get_weather({\"location\":\"San Francisco\"})|tool_calls|"},
+    {"<|channel|>analysis<|message|>{long chain of thought}<|end|><|start|>assistant<|channel|>commentary<|message|>"
+     "**Action plan**:\n1. Generate an HTML file\n---\nWill start<|end|><|start|>assistant<|channel|>commentary "
+     "to=functions.generate_file<|constrain|>json<|message|>{\"template\": \"basic_html\"}<|call|>",
+     "{long chain of thought}|**Action plan**:\n1. Generate an HTML file\n---\nWill start|functions.generate_file("
+     "{\"template\": \"basic_html\"})|tool_calls|"},
+    {"<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant<|channel|>analysis to=lookup_weather code"
+     "<|message|>{\"location\": \"Tokyo\"}",
+     "Look it up.||lookup_weather({\"location\": \"Tokyo\"})!|length|call"},
     /* cut short */
     {"", "|||length|"},
     {"<|channel|>final<|message|>Hal", "|Hal||length|"},

@@ -46,6 +46,24 @@ static void test_golden_answers(void **state) {
     tokenizer_close(real);
 }
 
+/* The ids that the format's documentation parses. */
+static void test_documented_ids(void **state) {
+    (void)state;
+    static const uint32_t ids[] = {200005, 35644, 200008, 1844,  31064, 25,  392,   4827, 382, 220,    17,     659,
+                                   220,    17,    16842,  12295, 81645, 13,  51441, 6052, 13,  200007, 200006, 173781,
+                                   200005, 17196, 200008, 17,    659,   220, 17,    314,  220, 19,     13,     200002};
+    outcome o;
+    tokenizer *real = vocabulary_open_o200k();
+    answers_parse(real, ids, sizeof ids / sizeof *ids, &o);
+    assert_string_equal(answers_shown(&o.seen.answer.reasoning),
+                        "User asks: \"What is 2 + 2?\" Simple arithmetic. Provide answer.");
+    assert_string_equal(answers_shown(&o.seen.answer.content), "2 + 2 = 4.");
+    assert_int_equal(o.finish, HARMONY_FINISH_STOP);
+    assert_int_equal(harmony_recoveries_total(&o.recoveries), 0);
+    harmony_answer_free(&o.seen.answer);
+    tokenizer_close(real);
+}
+
 static void describe(const outcome *o, buffer *out) {
     const harmony_answer *a = &o->seen.answer;
     assert_ok(buffer_printf(out, err, "%s|%s|", answers_shown(&a->reasoning), answers_shown(&a->content)));
@@ -332,6 +350,7 @@ static void test_lack_of_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_answers),
+        cmocka_unit_test(test_documented_ids),
         cmocka_unit_test(test_samples),
         cmocka_unit_test(test_generation_may_end_anywhere),
         cmocka_unit_test(test_endless_headers_become_text),
