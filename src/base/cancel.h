@@ -7,4 +7,9 @@
 void cancel_request(void); /* safe in a signal handler */
 bool cancel_requested(void);
 
+/* For work that can end in good order: from now on the first request only asks to finish what is under way, and the
+ * second one cancels. */
+void cancel_allow_finish(void);
+bool cancel_finish_requested(void); /* true also when cancelled */
+
 #endif

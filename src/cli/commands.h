@@ -10,6 +10,7 @@ int inspect_command(int argc, char **argv);
 int plan_command(int argc, char **argv);
 int run_command(int argc, char **argv);
 int slice_command(int argc, char **argv);
+int serve_command(int argc, char **argv);
 int synth_command(int argc, char **argv);
 int tokenize_command(int argc, char **argv);
 

@@ -20,6 +20,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"run", run_command, true, "answer one prompt (the default when --prompt is given)"},
+    {"serve", serve_command, true, "answer programs over HTTP, in the forms of OpenAI's API"},
     {"bench", bench_command, true, "measure how fast prompts are read and answers generated"},
     {"plan", plan_command, true, "tell which rank would hold what of a model, and how fast that would be"},
     {"inspect", inspect_command, false, "print the metadata and tensors of a GGUF file"},

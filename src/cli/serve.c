@@ -1,0 +1,166 @@
+/* serve: the HTTP API, on as many ranks as were started. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cancel.h"
+#include "cli/bind_option.h"
+#include "cli/commands.h"
+#include "cli/isa_option.h"
+#include "cli/launcher.h"
+#include "cli/serve_options.h"
+#include "engine/engine.h"
+#include "serve/server.h"
+
+enum { MODEL_NAME_BYTES = 256 };
+
+/* What rank 0 does on its own: text, HTTP, scheduling. */
+typedef struct front {
+    char name[MODEL_NAME_BYTES];
+    tokenizer *tokenizer;
+    harmony harmony;
+    token_mask *masks;
+    server *server;
+    scheduler *scheduler;
+} front;
+
+static void front_close(front *f) {
+    server_close(f->server);
+    scheduler_close(f->scheduler);
+    token_mask_close(f->masks);
+    tokenizer_close(f->tokenizer);
+}
+
+static uint32_t positions_of(const serve_options *o, const hparams *hp) {
+    return o->max_kv ? (uint32_t)o->max_kv : hp->context;
+}
+
+/* The model's general.name, or the file's name. */
+static void name_model(const serve_options *o, const gguf_file *file, char out[MODEL_NAME_BYTES]) {
+    gguf_text name;
+    const gguf_value *value = gguf_find_value(file, "general.name");
+    const char *slash = strrchr(o->gguf, '/');
+    if (value && gguf_as_text(value, &name) && name.size > 0)
+        snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)name.size, name.bytes);
+    else
+        snprintf(out, MODEL_NAME_BYTES, "%s", slash ? slash + 1 : o->gguf);
+}
+
+static gptoss_status open_server(const serve_options *o, const engine *e, front *f, gptoss_error *err) {
+    const server_config config = {.host = o->host,
+                                  .port = o->port,
+                                  .insecure = o->insecure,
+                                  .api_key = o->api_key,
+                                  .cors_origin = o->cors_origin,
+                                  .max_body = o->max_body,
+                                  .connections = (uint32_t)o->connections,
+                                  .connections_per_peer = (uint32_t)o->connections_per_peer,
+                                  .idle_seconds = (uint32_t)o->idle_timeout,
+                                  .drain_seconds = (double)o->drain_timeout,
+                                  .no_harmony = o->no_harmony,
+                                  .free_headers = o->free_headers,
+                                  .answer_tokens = (uint32_t)o->max_tokens,
+                                  .aliases = o->aliases.items,
+                                  .alias_count = o->aliases.count};
+    const server_model model = {.name = f->name,
+                                .tokenizer = f->tokenizer,
+                                .harmony = &f->harmony,
+                                .masks = f->masks,
+                                .n_vocab = e->hp.n_vocab,
+                                .positions = positions_of(o, &e->hp),
+                                .most_requests = (uint32_t)(o->parallel + o->queue)};
+    return server_open(&config, &model, &f->server, err);
+}
+
+/* *f is zeroed; what was opened when this fails is released by front_close. */
+static gptoss_status front_open(const serve_options *o, const engine *e, front *f, gptoss_error *err) {
+    if (o->max_kv > e->hp.context)
+        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
+                         (unsigned long long)o->max_kv, e->hp.context);
+    TRY(tokenizer_open(e->file, &f->tokenizer, err));
+    if (tokenizer_count(f->tokenizer) > e->hp.n_vocab)
+        return error_set(err, GPTOSS_BAD_INPUT, "%s has a vocabulary of %u tokens but embeddings for %u", o->gguf,
+                         tokenizer_count(f->tokenizer), e->hp.n_vocab);
+    TRY(harmony_open(f->tokenizer, &f->harmony, err));
+    TRY(token_mask_open(f->tokenizer, &f->masks, err));
+    name_model(o, e->file, f->name);
+    return open_server(o, e, f, err);
+}
+
+static void on_load(void *context, uint64_t done, uint64_t all) {
+    const front *f = context;
+    server_loading(f->server, done, all);
+}
+
+static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_error *err) {
+    const scheduler_config config = {
+        .waiting = (uint32_t)o->queue, .chunk = (uint32_t)o->chunk, .resume_points = (uint32_t)o->resume_points};
+    gptoss_status status = scheduler_open(e->pipeline, &config, &f->scheduler, err);
+    if (status == GPTOSS_OK) {
+        server_ready(f->server, f->scheduler, e);
+        fprintf(stderr, "gptoss-dist: %s listens on %s (process %ld)\n", f->name, server_address(f->server),
+                (long)getpid());
+        status = scheduler_run(f->scheduler, err);
+        scheduler_stop(f->scheduler); /* after a failure: none comes too late to be told */
+        server_finish(f->server);
+    }
+    pipeline_stop(e->pipeline);
+    return status;
+}
+
+/* Room for the KV cache where the flag says nothing: its share of a quarter of the machine's memory. */
+static uint64_t usual_kv_memory(const cluster *c) {
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return memory / 4 / (uint64_t)c->local_size;
+}
+
+static gptoss_status serve(const serve_options *o, topology_bind bind, cluster *c, gptoss_error *err) {
+    front f = {0};
+    const engine_config config = {.path = o->gguf,
+                                  .n_layers = (uint32_t)o->layers,
+                                  .expert_0_only = o->moe_fallback,
+                                  .threads = (uint32_t)o->threads,
+                                  .sequences = (uint32_t)o->parallel,
+                                  .bind = bind,
+                                  .chunk = (uint32_t)o->chunk,
+                                  .kv_type = o->kv_type,
+                                  .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
+                                  .resume_points = (uint32_t)o->resume_points,
+                                  .logits_rows = (uint32_t)(o->parallel < o->chunk ? o->parallel : o->chunk),
+                                  .on_load = c->rank == 0 ? on_load : NULL,
+                                  .load_context = &f};
+    engine e;
+    gptoss_status status = engine_open(c, &config, &e, err);
+    if (status == GPTOSS_OK) {
+        status = c->rank == 0 ? front_open(o, &e, &f, err) : GPTOSS_OK;
+        status = cluster_agree(c, status, err);
+    }
+    if (status == GPTOSS_OK) status = engine_start(&e, positions_of(o, &e.hp), err);
+    if (status == GPTOSS_OK) cancel_allow_finish();
+    if (status == GPTOSS_OK) status = c->rank == 0 ? work(o, &e, &f, err) : pipeline_work(e.pipeline, err);
+    front_close(&f);
+    engine_close(&e);
+    return status;
+}
+
+int serve_command(int argc, char **argv) {
+    gptoss_error err = {0};
+    serve_options options;
+    topology_bind bind = BIND_CORE;
+    cluster c;
+    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
+    gptoss_status status = serve_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
+    if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
+    status = cluster_agree(&c, status, &err);
+    if (status == GPTOSS_OK && options.help) {
+        if (c.rank == 0) serve_options_print_help();
+    } else if (status == GPTOSS_OK) {
+        status = serve(&options, bind, &c, &err);
+    }
+    serve_options_free(&options);
+    int code = status == GPTOSS_OK ? 0 : command_fail(&err);
+    cluster_leave(&c, status);
+    return code;
+}

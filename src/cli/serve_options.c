@@ -1,0 +1,128 @@
+#include "cli/serve_options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_OPTIONS = 32, KEY_BYTES = 4096 };
+
+static size_t describe(serve_options *o, option *table) {
+    const double count_max = 1u << 30, bytes_max = 0x1p50;
+    const option all[] = {
+        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"bind", OPTION_TEXT, &o->bind, 0, 0, "HOST:PORT",
+         "where to listen (127.0.0.1:9899); port 0: any that is free"},
+        {"insecure", OPTION_SWITCH, &o->insecure, 0, 0, NULL, "serve other machines without asking for a key"},
+        {"api-key", OPTION_TEXT, &o->api_key, 0, 0, "KEY", "serve only those who send it"},
+        {"api-key-file", OPTION_TEXT, &o->api_key_file, 0, 0, "FILE", "the same, in the first line of a file"},
+        {"cors-origin", OPTION_TEXT, &o->cors_origin, 0, 0, "ORIGIN", "web pages that may call: * or https://HOST"},
+        {"alias", OPTION_LIST, &o->aliases, 0, 0, "NAME", "one more name of the model; may be repeated"},
+        {"parallel", OPTION_COUNT, &o->parallel, 1, 1024, "N", "answers at work at once (8)"},
+        {"queue", OPTION_COUNT, &o->queue, 0, 65536, "N", "requests that may wait for their turn (64)"},
+        {"max-tokens", OPTION_COUNT, &o->max_tokens, 1, count_max, "N",
+         "longest answer when a request sets none (4096)"},
+        {"max-kv", OPTION_COUNT, &o->max_kv, 2, count_max, "N", "longest prompt and answer together"},
+        {"kv-memory", OPTION_COUNT, &o->kv_memory, 1, bytes_max, "BYTES",
+         "KV cache of each rank (a quarter of its memory)"},
+        {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
+         "of cached keys and values: i16, f16 or f32 (i16 in layers that see all positions, f32 in others)"},
+        {"resume-points", OPTION_COUNT, &o->resume_points, 0, 65536, "N",
+         "beginnings of prompts that are remembered (64)"},
+        {"no-harmony", OPTION_SWITCH, &o->no_harmony, 0, 0, NULL,
+         "/v1/completions sends raw prompts and returns raw text"},
+        {"free-headers", OPTION_SWITCH, &o->free_headers, 0, 0, NULL,
+         "let models write malformed headers, and mend them"},
+        {"max-body", OPTION_COUNT, &o->max_body, 1024, 1u << 30, "BYTES", "longest request (8m)"},
+        {"connections", OPTION_COUNT, &o->connections, 1, 16384, "N", "at once (512)"},
+        {"connections-per-peer", OPTION_COUNT, &o->connections_per_peer, 1, 16384, "N", "from one address (256)"},
+        {"idle-timeout", OPTION_COUNT, &o->idle_timeout, 1, 86400, "SECONDS",
+         "for a request to arrive, and between two (60)"},
+        {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
+         "for running answers after SIGTERM (60)"},
+        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of prompts read at a time (128)"},
+        {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
+        {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
+        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
+        {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
+        {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
+    };
+    _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
+    memcpy(table, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+/* "127.0.0.1:9899", "[::1]:9899", "host:0". */
+static gptoss_status read_address(serve_options *o, gptoss_error *err) {
+    const char *text = o->bind, *colon = strrchr(text, ':'), *host_end = colon;
+    const char *wanted = "--bind wants HOST:PORT, such as 127.0.0.1:9899 or [::1]:9899";
+    if (!colon) return error_set(err, GPTOSS_MISUSE, "%s, not \"%.60s\"", wanted, text);
+    if (text[0] == '[' && colon > text + 1 && colon[-1] == ']') {
+        text++;
+        host_end--;
+    }
+    char *end = NULL;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    bool is_port = colon[1] >= '0' && colon[1] <= '9' && *end == '\0' && port <= 65535;
+    size_t size = (size_t)(host_end - text);
+    if (!is_port || size == 0 || size >= sizeof o->host)
+        return error_set(err, GPTOSS_MISUSE, "%s, not \"%.60s\"", wanted, o->bind);
+    memcpy(o->host, text, size);
+    o->host[size] = '\0';
+    snprintf(o->port, sizeof o->port, "%lu", port);
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_key(serve_options *o, gptoss_error *err) {
+    if (o->api_key && o->api_key_file)
+        return error_set(err, GPTOSS_MISUSE, "--api-key and --api-key-file exclude each other: give one of them");
+    if (o->api_key_file) {
+        TRY(buffer_read_file(&o->key, o->api_key_file, KEY_BYTES, err));
+        o->api_key = o->key.data ? o->key.data : "";
+        if (o->key.data) o->key.data[strcspn(o->key.data, "\r\n")] = '\0';
+    }
+    if (o->api_key && !o->api_key[0]) return error_set(err, GPTOSS_MISUSE, "the API key is empty");
+    return GPTOSS_OK;
+}
+
+static gptoss_status check(serve_options *o, gptoss_error *err) {
+    if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+    TRY(read_address(o, err));
+    TRY(read_key(o, err));
+    if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
+        return error_set(err, GPTOSS_MISUSE, "--kv-type is i16, f16 or f32, not \"%.40s\"", o->kv_type_name);
+    return GPTOSS_OK;
+}
+
+gptoss_status serve_options_parse(int argc, char **argv, const char *environment_gguf, serve_options *out,
+                                  gptoss_error *err) {
+    *out = (serve_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
+                           .bind = "127.0.0.1:9899",
+                           .max_body = 8 << 20,
+                           .connections = 512,
+                           .connections_per_peer = 256,
+                           .idle_timeout = 60,
+                           .drain_timeout = 60,
+                           .parallel = 8,
+                           .queue = 64,
+                           .max_tokens = 4096,
+                           .resume_points = 64,
+                           .chunk = 128};
+    option table[MAX_OPTIONS];
+    size_t count = describe(out, table);
+    TRY(options_parse(table, count, argc, argv, NULL, err));
+    return out->help ? GPTOSS_OK : check(out, err);
+}
+
+void serve_options_free(serve_options *o) {
+    free(o->aliases.items);
+    buffer_free(&o->key);
+}
+
+void serve_options_print_help(void) {
+    serve_options o;
+    option table[MAX_OPTIONS];
+    puts("gptoss-dist serve --gguf FILE [flags]: answers programs over HTTP, in the forms of OpenAI's API.\n"
+         "Start it with mpirun -np N to share the model's layers between N ranks; rank 0 listens.\n");
+    options_print_help(table, describe(&o, table));
+}

@@ -1,0 +1,30 @@
+/* serve_options.h: what the command line of `serve` asks for. */
+#ifndef CLI_SERVE_OPTIONS_H
+#define CLI_SERVE_OPTIONS_H
+
+#include "base/buffer.h"
+#include "cli/options.h"
+#include "kernels/attend.h"
+
+typedef struct serve_options {
+    const char *gguf;
+    const char *bind;         /* HOST:PORT */
+    char host[256], port[16]; /* what it names */
+    const char *api_key, *api_key_file, *cors_origin;
+    buffer key; /* owned: read from the file */
+    option_texts aliases;
+    bool insecure, no_harmony, free_headers, moe_fallback, help;
+    uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
+    uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points;
+    uint64_t chunk, threads, layers;
+    const char *cpu_bind, *isa, *kv_type_name;
+    kv_type kv_type;
+} serve_options;
+
+/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
+gptoss_status serve_options_parse(int argc, char **argv, const char *environment_gguf, serve_options *out,
+                                  gptoss_error *err);
+void serve_options_free(serve_options *o);
+void serve_options_print_help(void);
+
+#endif

@@ -1,0 +1,186 @@
+/* The messages of a chat request, as the messages of the Harmony format. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "serve/chat_request.h"
+
+/* Where the messages of a request are going. */
+typedef struct writer {
+    chat_request *request;
+    const cJSON *all; /* the request's messages */
+} writer;
+
+static void add(writer *w, harmony_role role, harmony_channel channel, const char *tool, const buffer *text) {
+    harmony_prompt *p = &w->request->prompt;
+    w->request->messages[p->message_count++] = (harmony_message){
+        .role = role, .channel = channel, .tool = tool, .text = text->data ? text->data : "", .size = text->size};
+}
+
+/* ---- contents ---- */
+
+static gptoss_status add_part(const cJSON *part, const char *path, buffer *out, failure *why) {
+    const char *type = NULL, *text = NULL;
+    if (!cJSON_IsObject(part)) return failure_field(why, path, "%s must be an object", path);
+    TRY(json_input_string(part, path, "type", &type, why));
+    bool is_text =
+        type && (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0);
+    if (!is_text && !(type && strcmp(type, "refusal") == 0))
+        return failure_field(why, json_path_field(path, "type").text,
+                             "%s.type must be \"text\": the model reads nothing else", path);
+    TRY(json_input_string(part, path, is_text ? "text" : "refusal", &text, why));
+    if (!text) return failure_field(why, json_path_field(path, "text").text, "%s.text is missing", path);
+    return buffer_append_text(out, text, &why->error);
+}
+
+/* Appends a content: a string, or an array of text parts. */
+static gptoss_status add_content(const cJSON *content, const char *path, buffer *out, failure *why) {
+    if (cJSON_IsString(content)) return buffer_append_text(out, content->valuestring, &why->error);
+    if (!cJSON_IsArray(content)) return failure_field(why, path, "%s must be a string or an array of text parts", path);
+    size_t i = 0;
+    for (const cJSON *part = content->child; part; part = part->next)
+        TRY(add_part(part, json_path_item(path, i++).text, out, why));
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_content(writer *w, const cJSON *message, const char *path, bool required, buffer **out,
+                                  failure *why) {
+    const cJSON *content = json_input_get(message, "content");
+    json_path where = json_path_field(path, "content");
+    *out = NULL;
+    if (!content && required) return failure_field(why, where.text, "%s is missing", where.text);
+    if (!content) return GPTOSS_OK;
+    buffer *text = chat_request_text(w->request);
+    TRY(add_content(content, where.text, text, why));
+    *out = text;
+    return GPTOSS_OK;
+}
+
+/* ---- roles ---- */
+
+static gptoss_status read_instructions(writer *w, const cJSON *message, const char *path, failure *why) {
+    buffer *text, *all = &w->request->instructions;
+    TRY(read_content(w, message, path, true, &text, why));
+    if (all->size > 0 && text->size > 0) TRY(buffer_append_text(all, "\n\n", &why->error));
+    return buffer_append(all, text->data, text->size, &why->error);
+}
+
+static gptoss_status read_user(writer *w, const cJSON *message, const char *path, failure *why) {
+    buffer *text;
+    TRY(read_content(w, message, path, true, &text, why));
+    add(w, HARMONY_USER, HARMONY_FINAL, NULL, text);
+    return GPTOSS_OK;
+}
+
+/* "functions.NAME", owned by the request. */
+static gptoss_status full_name(writer *w, const char *name, const char **out, failure *why) {
+    buffer *text = chat_request_text(w->request);
+    TRY(buffer_printf(text, &why->error, "functions.%s", name));
+    *out = text->data;
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_call(writer *w, const cJSON *call, const char *path, failure *why) {
+    const cJSON *function = NULL;
+    const char *name = NULL, *arguments = "{}", *id = NULL, *tool;
+    if (!cJSON_IsObject(call)) return failure_field(why, path, "%s must be an object", path);
+    TRY(json_input_object(call, path, "function", &function, why));
+    json_path where = json_path_field(path, "function");
+    if (!function) return failure_field(why, where.text, "%s is missing", where.text);
+    TRY(json_input_string(call, path, "id", &id, why));
+    TRY(json_input_string(function, where.text, "name", &name, why));
+    TRY(json_input_string(function, where.text, "arguments", &arguments, why));
+    if (!name || !name[0])
+        return failure_field(why, json_path_field(where.text, "name").text, "%s.name is missing", where.text);
+    TRY(full_name(w, name, &tool, why));
+    buffer *text = chat_request_text(w->request);
+    TRY(buffer_append_text(text, arguments, &why->error));
+    add(w, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_assistant(writer *w, const cJSON *message, const char *path, failure *why) {
+    const char *reasoning = NULL;
+    const cJSON *calls = NULL;
+    buffer *text;
+    TRY(json_input_string(message, path, "reasoning", &reasoning, why));
+    TRY(json_input_string(message, path, "reasoning_content", &reasoning, why));
+    TRY(json_input_array(message, path, "tool_calls", &calls, why));
+    if (calls && !calls->child) calls = NULL;
+    if (reasoning && reasoning[0]) {
+        buffer *thought = chat_request_text(w->request);
+        TRY(buffer_append_text(thought, reasoning, &why->error));
+        add(w, HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, thought);
+    }
+    TRY(read_content(w, message, path, !calls, &text, why));
+    if (text && (text->size > 0 || !calls))
+        add(w, HARMONY_ASSISTANT, calls ? HARMONY_COMMENTARY : HARMONY_FINAL, NULL,
+            text); /* before calls: a preamble */
+    size_t i = 0;
+    json_path where = json_path_field(path, "tool_calls");
+    for (const cJSON *call = calls ? calls->child : NULL; call; call = call->next)
+        TRY(read_call(w, call, json_path_item(where.text, i++).text, why));
+    return GPTOSS_OK;
+}
+
+/* The function that an earlier message called under this id; NULL when none did. */
+static const char *called_as(const writer *w, const cJSON *until, const char *id) {
+    const char *name = NULL;
+    for (const cJSON *message = w->all->child; message != until; message = message->next) {
+        const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
+        for (const cJSON *call = calls ? calls->child : NULL; call; call = call->next) {
+            const char *given = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(call, "id"));
+            const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
+            if (given && strcmp(given, id) == 0)
+                name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "name"));
+        }
+    }
+    return name;
+}
+
+static gptoss_status read_tool(writer *w, const cJSON *message, const char *path, failure *why) {
+    const char *id = NULL, *name = NULL, *tool;
+    buffer *text;
+    TRY(json_input_string(message, path, "tool_call_id", &id, why));
+    TRY(json_input_string(message, path, "name", &name, why));
+    json_path where = json_path_field(path, "tool_call_id");
+    const char *called = id ? called_as(w, message, id) : NULL;
+    if (!called && !name && !id) return failure_field(why, where.text, "%s is missing", where.text);
+    if (!called && !name)
+        return failure_field(why, where.text, "%s is \"%.60s\", but no earlier message has a tool call of that id",
+                             where.text, id);
+    TRY(read_content(w, message, path, true, &text, why));
+    TRY(full_name(w, called ? called : name, &tool, why));
+    add(w, HARMONY_TOOL, HARMONY_COMMENTARY, tool, text);
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_message(writer *w, const cJSON *message, const char *path, failure *why) {
+    const char *role = NULL;
+    if (!cJSON_IsObject(message)) return failure_field(why, path, "%s must be an object", path);
+    TRY(json_input_string(message, path, "role", &role, why));
+    json_path where = json_path_field(path, "role");
+    if (!role) return failure_field(why, where.text, "%s is missing", where.text);
+    if (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0) return read_instructions(w, message, path, why);
+    if (strcmp(role, "user") == 0) return read_user(w, message, path, why);
+    if (strcmp(role, "assistant") == 0) return read_assistant(w, message, path, why);
+    if (strcmp(role, "tool") == 0) return read_tool(w, message, path, why);
+    return failure_field(why, where.text, "%s is system, developer, user, assistant or tool, not \"%.40s\"", where.text,
+                         role);
+}
+
+gptoss_status chat_request_read_messages(chat_request *r, failure *why) {
+    writer w = {.request = r};
+    TRY(json_input_array(r->body, "", "messages", &w.all, why));
+    if (!w.all || !w.all->child) return failure_field(why, "messages", "messages must hold at least one message");
+    size_t most = 0;
+    for (const cJSON *m = w.all->child; m; m = m->next) {
+        const cJSON *calls = cJSON_GetObjectItemCaseSensitive(m, "tool_calls");
+        most += 2 + (cJSON_IsArray(calls) ? (size_t)cJSON_GetArraySize(calls) : 0); /* reasoning, content, calls */
+    }
+    TRY(mem_array(most, sizeof *r->messages, "messages", &r->messages, &why->error));
+    TRY(mem_array(2 * most, sizeof *r->texts, "messages", &r->texts, &why->error));
+    size_t i = 0;
+    for (const cJSON *m = w.all->child; m; m = m->next)
+        TRY(read_message(&w, m, json_path_item("messages", i++).text, why));
+    return GPTOSS_OK;
+}

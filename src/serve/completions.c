@@ -1,0 +1,336 @@
+/* POST /v1/completions: prompts without a conversation, each wrapped into one of a single question unless it is meant
+ * to be raw. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "serve/answer_options.h"
+#include "serve/chat_answer.h"
+#include "serve/reply.h"
+#include "serve/routes.h"
+#include "serve/sse.h"
+
+static const double SILENCE_SECONDS = 10;
+
+typedef struct completion_choice {
+    buffer text;
+    cJSON *tokens, *token_logprobs, *top_logprobs, *offsets; /* NULL unless asked for */
+    size_t offset;                                           /* characters of the tokens so far */
+    const char *finish;
+} completion_choice;
+
+typedef struct completion {
+    server *server;
+    cJSON *body;
+    answer_options options;
+    const char *model;
+    bool harmony, echo, logprobs;
+    uint32_t n_top;
+    tokens *prompts; /* [count] */
+    buffer *echoes;  /* [count] texts of the prompts, for echo */
+    uint32_t count;
+    reply reply;
+    chat_heading heading;
+    chat_usage usage;
+    completion_choice *choices; /* [count * n] */
+    buffer *out;                /* where chunks go */
+    bool begun;
+} completion;
+
+static uint32_t choice_count(const completion *c) { return c->count * c->options.n; }
+
+static void completion_close(void *context) {
+    completion *c = context;
+    reply_close(&c->reply);
+    for (uint32_t i = 0; c->choices && i < choice_count(c); i++) {
+        completion_choice *k = &c->choices[i];
+        buffer_free(&k->text);
+        cJSON_Delete(k->tokens);
+        cJSON_Delete(k->token_logprobs);
+        cJSON_Delete(k->top_logprobs);
+        cJSON_Delete(k->offsets);
+    }
+    for (uint32_t i = 0; c->prompts && i < c->count; i++) tokens_free(&c->prompts[i]);
+    for (uint32_t i = 0; c->echoes && i < c->count; i++) buffer_free(&c->echoes[i]);
+    free(c->choices);
+    free(c->prompts);
+    free(c->echoes);
+    answer_options_free(&c->options);
+    cJSON_Delete(c->body);
+    free(c);
+}
+
+/* ---- prompts ---- */
+
+static gptoss_status wrap(completion *c, const char *text, tokens *out, failure *why) {
+    char date[11];
+    time_t now = time(NULL);
+    struct tm local;
+    localtime_r(&now, &local);
+    strftime(date, sizeof date, "%Y-%m-%d", &local);
+    const harmony_message user = {.role = HARMONY_USER, .text = text, .size = strlen(text)};
+    const harmony_prompt prompt = {.date = date, .effort = HARMONY_MEDIUM, .messages = &user, .message_count = 1};
+    return harmony_render(c->server->model.harmony, &prompt, out, &why->error);
+}
+
+static gptoss_status read_text_prompt(completion *c, uint32_t at, const char *text, failure *why) {
+    if (!text[0]) return failure_field(why, "prompt", "prompt is empty");
+    TRY(buffer_append_text(&c->echoes[at], text, &why->error));
+    if (c->harmony) return wrap(c, text, &c->prompts[at], why);
+    return tokenizer_encode(c->server->model.tokenizer, text, strlen(text), &c->prompts[at], &why->error);
+}
+
+/* Ids are used as they are: nothing is wrapped around them. */
+static gptoss_status read_id_prompt(completion *c, uint32_t at, const cJSON *ids, failure *why) {
+    const tokenizer *t = c->server->model.tokenizer;
+    buffer bytes = {0};
+    gptoss_status status = GPTOSS_OK;
+    for (const cJSON *item = ids->child; item && status == GPTOSS_OK; item = item->next) {
+        double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
+        uint32_t id = value >= 0 && value < tokenizer_count(t) ? (uint32_t)value : UINT32_MAX;
+        if (id != value)
+            status = failure_field(why, "prompt", "prompt must hold token ids from 0 to %u", tokenizer_count(t) - 1);
+        else
+            status = tokens_add(&c->prompts[at], id, &why->error);
+        if (status == GPTOSS_OK) status = tokenizer_decode(t, &id, 1, &bytes, &why->error);
+    }
+    if (status == GPTOSS_OK && bytes.size > 0)
+        status = utf8_repair(bytes.data, bytes.size, &c->echoes[at], &why->error);
+    buffer_free(&bytes);
+    return status;
+}
+
+static gptoss_status read_prompts(completion *c, failure *why) {
+    const cJSON *prompt = json_input_get(c->body, "prompt");
+    if (!prompt) return failure_field(why, "prompt", "prompt is missing");
+    bool list = cJSON_IsArray(prompt) && prompt->child && !cJSON_IsNumber(prompt->child); /* of prompts */
+    int count = list ? cJSON_GetArraySize(prompt) : 1;
+    if (count > REPLY_TURNS || (uint32_t)count * c->options.n > REPLY_TURNS)
+        return failure_field(why, "prompt", "%d prompts and n %u make more than %d answers", count, c->options.n,
+                             REPLY_TURNS);
+    TRY(mem_array((size_t)count, sizeof *c->prompts, "prompts", &c->prompts, &why->error));
+    c->count = (uint32_t)count;
+    TRY(mem_array((size_t)count, sizeof *c->echoes, "prompts", &c->echoes, &why->error));
+    uint32_t at = 0;
+    for (const cJSON *item = list ? prompt->child : prompt; item && at < c->count; item = item->next, at++) {
+        if (cJSON_IsString(item))
+            TRY(read_text_prompt(c, at, item->valuestring, why));
+        else if (cJSON_IsArray(item) && item->child)
+            TRY(read_id_prompt(c, at, item, why));
+        else
+            return failure_field(why, "prompt",
+                                 "prompt must be a string, token ids, or an array of these, none of them empty");
+    }
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_request(completion *c, failure *why) {
+    int64_t best_of = 1, top = -1;
+    const cJSON *body = c->body;
+    c->harmony = !c->server->config.no_harmony;
+    TRY(json_input_string(body, "", "model", &c->model, why));
+    TRY(answer_options_read(body, tokenizer_count(c->server->model.tokenizer), &c->options, why));
+    TRY(json_input_bool(body, "", "harmony", &c->harmony, why));
+    TRY(json_input_bool(body, "", "echo", &c->echo, why));
+    TRY(json_input_integer(body, "", "logprobs", 0, TURN_TOP, &top, why));
+    TRY(json_input_integer(body, "", "best_of", 1, ANSWER_CHOICES, &best_of, why));
+    if (json_input_get(body, "suffix"))
+        return failure_field(why, "suffix", "suffix is not supported: the model was not made to fill gaps");
+    if (json_input_get(body, "best_of") && best_of != c->options.n)
+        return failure_field(why, "best_of",
+                             "best_of must equal n: answers are returned as they come, none is dropped");
+    c->logprobs = top >= 0;
+    c->n_top = top > 0 ? (uint32_t)top : 0;
+    TRY(models_check(c->server, c->model, why));
+    return read_prompts(c, why);
+}
+
+/* ---- what the model writes ---- */
+
+static gptoss_status add_logprob(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
+    turn_logprob p;
+    memcpy(&p, l->data, sizeof p);
+    cJSON *whole = chat_logprob_json(c->server->model.tokenizer, &p, c->n_top);
+    if (!k->tokens) {
+        k->tokens = cJSON_CreateArray();
+        k->token_logprobs = cJSON_CreateArray();
+        k->top_logprobs = cJSON_CreateArray();
+        k->offsets = cJSON_CreateArray();
+    }
+    cJSON *top = cJSON_CreateObject(), *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(whole, "top_logprobs")) {
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(item, "token"));
+        if (!cJSON_HasObjectItem(top, name))
+            cJSON_AddItemToObject(top, name, cJSON_DetachItemFromObject(item, "logprob"));
+    }
+    cJSON_AddItemToArray(k->offsets, cJSON_CreateNumber((double)k->offset));
+    for (const char *at = cJSON_GetStringValue(cJSON_GetObjectItem(whole, "token")); at && *at; at++)
+        k->offset += (*at & 0xC0) != 0x80;
+    cJSON_AddItemToArray(k->tokens, cJSON_DetachItemFromObject(whole, "token"));
+    cJSON_AddItemToArray(k->token_logprobs, cJSON_DetachItemFromObject(whole, "logprob"));
+    cJSON_AddItemToArray(k->top_logprobs, top);
+    cJSON_Delete(whole);
+    return k->tokens ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "out of memory for logprobs");
+}
+
+/* Takes the choice's logprobs. */
+static cJSON *logprobs_json(completion_choice *k) {
+    cJSON *whole = cJSON_CreateObject();
+    cJSON_AddItemToObject(whole, "tokens", k->tokens ? k->tokens : cJSON_CreateArray());
+    cJSON_AddItemToObject(whole, "token_logprobs", k->token_logprobs ? k->token_logprobs : cJSON_CreateArray());
+    cJSON_AddItemToObject(whole, "top_logprobs", k->top_logprobs ? k->top_logprobs : cJSON_CreateArray());
+    cJSON_AddItemToObject(whole, "text_offset", k->offsets ? k->offsets : cJSON_CreateArray());
+    k->tokens = k->token_logprobs = k->top_logprobs = k->offsets = NULL;
+    return whole;
+}
+
+static cJSON *choice_json(const completion *c, uint32_t index, const char *text, const char *finish) {
+    completion_choice *k = &c->choices[index];
+    cJSON *choice = cJSON_CreateObject();
+    cJSON_AddNumberToObject(choice, "index", index);
+    cJSON_AddStringToObject(choice, "text", text);
+    cJSON_AddItemToObject(choice, "logprobs", c->logprobs && k->tokens ? logprobs_json(k) : cJSON_CreateNull());
+    cJSON_AddItemToObject(choice, "finish_reason", finish ? cJSON_CreateString(finish) : cJSON_CreateNull());
+    return choice;
+}
+
+static cJSON *object_json(const completion *c) {
+    cJSON *whole = cJSON_CreateObject();
+    cJSON_AddStringToObject(whole, "id", c->heading.id);
+    cJSON_AddStringToObject(whole, "object", "text_completion");
+    cJSON_AddNumberToObject(whole, "created", (double)c->heading.created);
+    cJSON_AddStringToObject(whole, "model", c->heading.model);
+    return whole;
+}
+
+static gptoss_status write_chunk(completion *c, uint32_t index, const char *text, const char *finish,
+                                 gptoss_error *err) {
+    cJSON *whole = object_json(c);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(whole, "choices"), choice_json(c, index, text, finish));
+    if (c->heading.with_usage) cJSON_AddNullToObject(whole, "usage");
+    return sse_data(whole, c->out, err);
+}
+
+/* Reasoning and calls of tools have no place in a completion. */
+static gptoss_status on_letter(void *context, const letter *l, gptoss_error *err) {
+    completion *c = context;
+    completion_choice *k = &c->choices[l->sender];
+    if (l->kind == TURN_LOGPROB) return add_logprob(c, k, l, err);
+    if (l->kind != TURN_CONTENT) return GPTOSS_OK;
+    if (c->options.stream) return write_chunk(c, l->sender, l->data, NULL, err);
+    return buffer_append(&k->text, l->data, l->size, err);
+}
+
+static gptoss_status on_end(void *context, uint32_t sender, const turn_end *end, gptoss_error *err) {
+    completion *c = context;
+    chat_usage_add(&c->usage, end, sender % c->options.n > 0);
+    c->choices[sender].finish = end->finish;
+    return c->options.stream ? write_chunk(c, sender, "", end->finish, err) : GPTOSS_OK;
+}
+
+/* ---- from the request to the answer ---- */
+
+static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
+    const server *s = c->server;
+    const reply_reader reader = {c, on_letter, on_end};
+    TRY(mem_array(choice_count(c), sizeof *c->choices, "an answer", &c->choices, &why->error));
+    TRY(reply_open(x, choice_count(c), reader, &c->reply, why));
+    for (uint32_t i = 0; i < choice_count(c); i++) {
+        const tokens *prompt = &c->prompts[i / c->options.n];
+        turn_plan plan = {.prompt = prompt->ids,
+                          .n_prompt = (uint32_t)prompt->count,
+                          .sampling = c->options.sampling,
+                          .logprobs = c->logprobs,
+                          .n_top = c->n_top,
+                          .stops = c->options.stops,
+                          .stop_count = c->options.stop_count,
+                          .tokenizer = s->model.tokenizer,
+                          .harmony = c->harmony ? s->model.harmony : NULL};
+        plan.sampling.seed += i % c->options.n;
+        TRY(answer_options_room(&c->options, prompt->count, s->model.positions, s->config.answer_tokens,
+                                &plan.max_tokens, why));
+        TRY(reply_begin(&c->reply, &plan, why));
+    }
+    return GPTOSS_OK;
+}
+
+static gptoss_status answer_whole(completion *c, exchange *x, failure *why) {
+    switch (reply_wait(&c->reply, why)) {
+    case REPLY_COMPLETE: break;
+    case REPLY_GONE: return failure_set(why, 499, NULL, NULL, "the client went away");
+    default: return why->error.status;
+    }
+    cJSON *whole = object_json(c), *list = cJSON_AddArrayToObject(whole, "choices");
+    for (uint32_t i = 0; i < choice_count(c); i++) {
+        buffer text = {0};
+        const buffer *echo = &c->echoes[i / c->options.n], *answer = &c->choices[i].text;
+        gptoss_status status = c->echo ? buffer_append(&text, echo->data, echo->size, &why->error) : GPTOSS_OK;
+        if (status == GPTOSS_OK) status = buffer_append(&text, answer->data, answer->size, &why->error);
+        if (status == GPTOSS_OK)
+            cJSON_AddItemToArray(list, choice_json(c, i, text.data ? text.data : "", c->choices[i].finish));
+        buffer_free(&text);
+    }
+    cJSON_AddItemToObject(whole, "usage", chat_usage_json(&c->usage));
+    return exchange_answer_json(x, 200, whole, why);
+}
+
+static bool begin_stream(completion *c) {
+    gptoss_error err;
+    c->begun = true;
+    for (uint32_t i = 0; c->echo && i < choice_count(c); i++)
+        if (write_chunk(c, i, c->echoes[i / c->options.n].data, NULL, &err) != GPTOSS_OK) return false;
+    return true;
+}
+
+static void end_stream(completion *c) {
+    gptoss_error err;
+    if (c->options.include_usage) {
+        cJSON *whole = object_json(c);
+        cJSON_AddArrayToObject(whole, "choices");
+        cJSON_AddItemToObject(whole, "usage", chat_usage_json(&c->usage));
+        sse_data(whole, c->out, &err);
+    }
+    sse_done(c->out, &err);
+}
+
+static bool stream_more(void *context, buffer *out) {
+    completion *c = context;
+    failure why = {0};
+    c->out = out;
+    if (!c->begun && !begin_stream(c)) return false;
+    switch (reply_step(&c->reply, SILENCE_SECONDS, &why)) {
+    case REPLY_GOES_ON: return true;
+    case REPLY_SILENCE: return sse_comment(out, &why.error) == GPTOSS_OK;
+    case REPLY_COMPLETE: end_stream(c); return false;
+    case REPLY_GONE: return false;
+    default: sse_data(failure_json(&why), out, &why.error); return false;
+    }
+}
+
+gptoss_status route_completions(exchange *x, const char *rest, failure *why) {
+    cJSON *body;
+    completion *c;
+    (void)rest;
+    TRY(json_input_parse(&x->body, &body, why));
+    if (mem_array(1, sizeof *c, "a request", &c, &why->error) != GPTOSS_OK) {
+        cJSON_Delete(body);
+        return GPTOSS_NO_MEMORY;
+    }
+    *c = (completion){.server = x->server, .body = body};
+    gptoss_status status = read_request(c, why);
+    c->heading = (chat_heading){.model = c->model ? c->model : x->server->model.name,
+                                .created = time(NULL),
+                                .with_usage = c->options.include_usage};
+    chat_answer_new_id("cmpl-", c->heading.id);
+    if (status == GPTOSS_OK) status = begin_turns(c, x, why);
+    if (status == GPTOSS_OK && c->options.stream) {
+        const exchange_stream stream = {c, stream_more, completion_close};
+        status = exchange_answer_stream(x, &stream, why);
+        if (status == GPTOSS_OK) return status;
+    } else if (status == GPTOSS_OK) {
+        status = answer_whole(c, x, why);
+    }
+    completion_close(c);
+    return status;
+}

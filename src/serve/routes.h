@@ -1,0 +1,28 @@
+/* routes.h: which function answers which request. */
+#ifndef SERVE_ROUTES_H
+#define SERVE_ROUTES_H
+
+#include "serve/exchange.h"
+
+/* Whether the request may go on, judged by its headers alone: the key, and the length of its body. */
+gptoss_status routes_admit(const exchange *x, failure *why);
+
+/* Answers a request that has arrived whole, with a failure if need be. */
+void routes_answer(exchange *x);
+
+/* The handlers, each in the file of its name. `rest` is what stands where the route has a "*". */
+gptoss_status route_health(exchange *x, const char *rest, failure *why); /* status.c */
+gptoss_status route_metrics(exchange *x, const char *rest, failure *why);
+gptoss_status route_cluster(exchange *x, const char *rest, failure *why);
+gptoss_status route_models(exchange *x, const char *rest, failure *why); /* models.c */
+gptoss_status route_model(exchange *x, const char *rest, failure *why);
+gptoss_status route_chat(exchange *x, const char *rest, failure *why); /* chat.c */
+gptoss_status route_apply_template(exchange *x, const char *rest, failure *why);
+gptoss_status route_completions(exchange *x, const char *rest, failure *why); /* completions.c */
+gptoss_status route_tokenize(exchange *x, const char *rest, failure *why);    /* tokenize.c */
+gptoss_status route_detokenize(exchange *x, const char *rest, failure *why);
+
+/* Whether `name` (NULL: not given) is the model; 404 otherwise. */
+gptoss_status models_check(const server *s, const char *name, failure *why);
+
+#endif
