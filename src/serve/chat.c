@@ -75,6 +75,12 @@ static gptoss_status render(chat *c, failure *why) {
     return harmony_render(m->harmony, &c->request.prompt, &c->prompt, &why->error);
 }
 
+/* Otherwise an answer that is too long is cut off where it is. */
+static bool must_fit(const constraint_rules *rules) {
+    bool must_call = rules->choice == CONSTRAINT_REQUIRED || rules->choice == CONSTRAINT_NAMED;
+    return rules->json || rules->schema || must_call;
+}
+
 /* Without wishes of the request, rules are there to keep headers well formed. */
 static gptoss_status open_constraint(chat *c, uint32_t max_tokens, failure *why) {
     const constraint_rules *rules = &c->request.rules;
@@ -87,10 +93,8 @@ static gptoss_status open_constraint(chat *c, uint32_t max_tokens, failure *why)
         snprintf(why->param, sizeof why->param, "%s", theirs ? rules->schema ? "response_format" : "tools" : "");
         return status;
     }
-    bool must =
-        rules->json || rules->schema || rules->choice == CONSTRAINT_REQUIRED || rules->choice == CONSTRAINT_NAMED;
     uint64_t least = constraint_least(c->constraint);
-    if (must && least > max_tokens)
+    if (must_fit(rules) && least > max_tokens)
         return failure_field(
             why, "max_tokens",
             "the answer may have %u tokens, but needs room for %llu to have the form that was asked for", max_tokens,
@@ -117,7 +121,8 @@ static gptoss_status begin_turns(chat *c, exchange *x, failure *why) {
                       .harmony = s->model.harmony,
                       .functions = c->request.functions,
                       .function_count = c->request.prompt.function_count,
-                      .constraint = c->constraint};
+                      .constraint = c->constraint,
+                      .must_fit = must_fit(&c->request.rules)};
     reply_reader whole = {c, collect_letter, collect_end}, chunks = {c, stream_letter, stream_end};
     TRY(mem_array(o->n, sizeof *c->choices, "an answer", &c->choices, &why->error));
     TRY(mem_array(o->n, sizeof *c->calls, "an answer", &c->calls, &why->error));

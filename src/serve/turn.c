@@ -167,7 +167,7 @@ static gptoss_status prepare(turn *t, const token_mask *masks, gptoss_error *err
     }
     if (!plan->constraint) return GPTOSS_OK;
     TRY(constraint_clone(plan->constraint, &t->constraint, err));
-    constraint_limit(t->constraint, plan->max_tokens);
+    if (plan->must_fit) constraint_limit(t->constraint, plan->max_tokens);
     t->mask_words = (uint32_t)masks->words;
     return mem_array(masks->words, sizeof *t->mask, "a token mask", &t->mask, err);
 }

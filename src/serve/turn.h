@@ -48,6 +48,7 @@ typedef struct turn_plan { /* borrowed until the turn has ended, except for the 
     const harmony_function *functions;
     size_t function_count;
     const constraint *constraint; /* cloned; or NULL */
+    bool must_fit;                /* the answer must have its form within max_tokens: see constraint_limit */
     bool not_cached;
 } turn_plan;
 

@@ -1,0 +1,53 @@
+/* client.h: a small HTTP client for tests, with which one can also be rude, and the server that it talks to. */
+#ifndef TESTS_SERVE_CLIENT_H
+#define TESTS_SERVE_CLIENT_H
+
+#include <stdbool.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/buffer.h"
+#include "process.h"
+
+typedef struct served { /* the program, serving the demo model under mpirun */
+    process process;
+    int port;
+    pid_t rank0;
+} served;
+
+/* Starts it on a free port with the flags given (NULL-terminated), and waits until it listens and is ready. */
+served served_start(int ranks, const char *const *flags);
+
+/* Sends rank 0 a SIGTERM and waits for the end of all: the result of mpirun. */
+process_result served_stop(served *s);
+
+typedef struct client_answer {
+    int http;       /* 0: the connection was closed without an answer */
+    buffer headers; /* as they came */
+    buffer body;    /* chunks joined */
+    bool whole;     /* it ended as it should */
+} client_answer;
+
+int client_connect(int port);
+void client_send(int socket, const char *bytes, size_t size); /* a server that closed is no failure */
+
+/* Reads one answer; closes the socket. */
+client_answer client_receive(int socket);
+
+/* A whole exchange. headers: lines that end in \r\n, or NULL. body may be NULL. */
+client_answer client_ask(int port, const char *method, const char *path, const char *headers, const char *body);
+
+/* The same with a body of JSON; the answer's status must be `http`. The caller deletes what it says. */
+cJSON *client_json(int port, const char *method, const char *path, const char *body, int http);
+
+void client_answer_free(client_answer *a);
+
+/* client_text(whole, "choices.0.message.content"): NULL when there is no such text. */
+const cJSON *client_at(const cJSON *whole, const char *path);
+const char *client_text(const cJSON *whole, const char *path);
+double client_number(const cJSON *whole, const char *path); /* NaN when there is none */
+
+/* The events of a stream: the JSON after each "data: ". Fails when it does not end in [DONE]. */
+cJSON *client_events(const buffer *body);
+
+#endif
