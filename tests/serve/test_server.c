@@ -14,7 +14,7 @@ static int start(void **state) {
     (void)state;
     static const char *const flags[] = {
         "--parallel", "4",    "--queue",        "64", "--max-kv",      "8192",
-        "--max-body", "64K",  "--threads", "1",  "--cpu-bind",    "none",
+        "--max-body", "64K",  "--threads",      "1",  "--cpu-bind",    "none",
         "--alias",    "demo", "--idle-timeout", "2",  "--cors-origin", "https://example.org",
         NULL};
     server = served_start(2, flags);
@@ -274,7 +274,7 @@ static void keeps_to_a_schema(void **state) {
     (void)state;
     cJSON *a = ask(CHAT,
                    "{" QUESTION ",\"max_tokens\":400,\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
-                                "\"name\":\"sum\",\"strict\":true,\"schema\":"
+                   "\"name\":\"sum\",\"strict\":true,\"schema\":"
                    "{\"type\":\"object\",\"properties\":{\"word\":{\"enum\":[\"red\",\"blue\"]},\"ok\":{\"type\":"
                    "\"boolean\"}},\"required\":[\"word\",\"ok\"],"
                    "\"additionalProperties\":false}}}}",
@@ -292,7 +292,7 @@ static void keeps_to_a_schema(void **state) {
     cJSON_Delete(a);
     a = ask(CHAT,
             "{" QUESTION ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{"
-                         "\"type\":\"string\",\"format\":\"color\"}}}}",
+            "\"type\":\"string\",\"format\":\"color\"}}}}",
             400);
     assert_string_equal(client_text(a, "error.param"), "response_format");
     cJSON_Delete(a);

@@ -1,0 +1,144 @@
+/* How a server begins and ends, and whom it lets in. */
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "serve/client.h"
+#include "support.h"
+
+#define ASK "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s"
+
+/* Ranks end with 0, and nothing is left to say. */
+static void check_end(process_result r) {
+    if (r.exit_status != 0 || r.err.size > 0) fail_msg("exit %d, stderr: %s", r.exit_status, r.err.data);
+    process_free(&r);
+}
+
+/* Begins an answer of `length` tokens that streams, and reads its first part. */
+static int begin_stream(int port, int length) {
+    buffer biases = {0}, body = {0}, request = {0};
+    for (int token = 2250; token < 2275; token++) /* no end of text */
+        assert_ok(buffer_printf(&biases, err, "%s\"%d\":-100", biases.size ? "," : "", token));
+    assert_ok(buffer_printf(&body, err,
+                            "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":true,"
+                            "\"logit_bias\":{%s}}",
+                            length, biases.data));
+    assert_ok(buffer_printf(&request, err, ASK, body.size, body.data));
+    int fd = client_connect(port);
+    client_send(fd, request.data, request.size);
+    char first;
+    assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
+    buffer_free(&biases);
+    buffer_free(&body);
+    buffer_free(&request);
+    return fd;
+}
+
+static void lets_answers_end_before_it_ends(void **state) {
+    (void)state;
+    served s = served_start(2, (const char *const[]){"--parallel", "2", "--max-kv", "4096", "--threads", "1", NULL});
+    int fd = begin_stream(s.port, 3000);
+    kill(s.rank0, SIGTERM);
+    cJSON *a = NULL;
+    for (int i = 0; i < 200 && !a; i++, usleep(10000)) {
+        client_answer health = client_ask(s.port, "GET", "/health", NULL, NULL);
+        if (health.http == 503) a = cJSON_Parse(health.body.data);
+        client_answer_free(&health);
+    }
+    assert_string_equal(client_text(a, "status"), "draining");
+    cJSON_Delete(a);
+    a = client_json(s.port, "POST", "/v1/completions", "{\"prompt\":\"Hello\"}", 503);
+    assert_string_equal(client_text(a, "error.code"), "draining");
+    cJSON_Delete(a);
+    client_answer whole = client_receive(fd);
+    assert_true(whole.whole);
+    cJSON *events = client_events(&whole.body);
+    const cJSON *last = cJSON_GetArrayItem(events, cJSON_GetArraySize(events) - 1);
+    assert_string_equal(client_text(last, "choices.0.finish_reason"), "length");
+    cJSON_Delete(events);
+    client_answer_free(&whole);
+    check_end(process_wait(&s.process, 1e9));
+}
+
+static void gives_answers_up_that_take_too_long(void **state) {
+    (void)state;
+    static const char *const flags[] = {"--drain-timeout", "0", "--parallel", "2", "--threads", "1", NULL};
+    served s = served_start(2, flags);
+    int fd = begin_stream(s.port, 100000);
+    kill(s.rank0, SIGTERM);
+    client_answer cut = client_receive(fd);
+    assert_non_null(strstr(cut.body.data, "data: {\"error\":{\"message\":\"the answer was given up"));
+    assert_null(strstr(cut.body.data, "[DONE]"));
+    client_answer_free(&cut);
+    check_end(process_wait(&s.process, 1e9));
+}
+
+static void says_when_the_queue_is_full(void **state) {
+    (void)state;
+    static const char *const flags[] = {"--parallel", "1",         "--queue", "0", "--drain-timeout",
+                                        "0",          "--threads", "1",       NULL};
+    served s = served_start(1, flags);
+    int fd = begin_stream(s.port, 100000);
+    client_answer a = client_ask(s.port, "POST", "/v1/completions", NULL, "{\"prompt\":\"Hello\"}");
+    assert_int_equal(a.http, 429);
+    assert_non_null(strstr(a.headers.data, "Retry-After: "));
+    assert_non_null(strstr(a.body.data, "rate_limit_error"));
+    client_answer_free(&a);
+    close(fd);
+    check_end(served_stop(&s));
+}
+
+static void asks_for_its_key(void **state) {
+    (void)state;
+    served s = served_start(1, (const char *const[]){"--api-key", "sesame", "--threads", "1", NULL});
+    static const struct {
+        const char *path, *headers;
+        int http;
+    } cases[] = {{"/v1/models", NULL, 401},
+                 {"/v1/models", "Authorization: Bearer sesam\r\n", 401},
+                 {"/v1/models", "Authorization: Bearer sesamesesame\r\n", 401},
+                 {"/v1/models", "Authorization: Bearer \r\n", 401},
+                 {"/v1/models", "Authorization: sesame\r\n", 401},
+                 {"/v1/models", "Authorization: Bearer sesame\r\n", 200},
+                 {"/metrics", NULL, 401},
+                 {"/health", NULL, 200}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        client_answer a = client_ask(s.port, "GET", cases[i].path, cases[i].headers, NULL);
+        if (a.http != cases[i].http) fail_msg("%s %s: %d", cases[i].path, cases[i].headers, a.http);
+        client_answer_free(&a);
+    }
+    check_end(served_stop(&s));
+}
+
+static void refuses_to_start(void **state) {
+    (void)state;
+    served s = served_start(1, (const char *const[]){"--threads", "1", NULL});
+    char taken[32];
+    snprintf(taken, sizeof taken, "127.0.0.1:%d", s.port);
+    const struct {
+        const char *bind, *words;
+    } cases[] = {{"0.0.0.0:0", "--insecure"},
+                 {"[::]:0", "--insecure"},
+                 {"nonsense", "--bind wants HOST:PORT"},
+                 {"127.0.0.1:70000", "--bind wants HOST:PORT"},
+                 {taken, "choose another port"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const arguments[] = {"serve", "--gguf", DEMO_MODEL, "--bind", cases[i].bind, NULL};
+        process_result r = process_run(0, arguments, NULL);
+        if (r.exit_status != 2 || !strstr(r.err.data, cases[i].words))
+            fail_msg("--bind %s: %d %s", cases[i].bind, r.exit_status, r.err.data);
+        process_free(&r);
+    }
+    check_end(served_stop(&s));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lets_answers_end_before_it_ends),
+        cmocka_unit_test(gives_answers_up_that_take_too_long),
+        cmocka_unit_test(says_when_the_queue_is_full),
+        cmocka_unit_test(asks_for_its_key),
+        cmocka_unit_test(refuses_to_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,284 @@
+/* Bodies of requests become conversations, and what models write becomes JSON: without a server. */
+#include "serve/chat_answer.h"
+#include "serve/chat_request.h"
+#include "support.h"
+
+enum { VOCABULARY = 1000 };
+
+static gptoss_status parse(const char *text, cJSON **out, failure *why) {
+    buffer body = {0};
+    if (text[0]) assert_ok(buffer_append_text(&body, text, err));
+    gptoss_status status = json_input_parse(&body, out, why);
+    buffer_free(&body);
+    return status;
+}
+
+static void reads_json_strictly(void **state) {
+    (void)state;
+    static const char *const good[] = {"{}", " {\"a\":[1,-2.5e3,true,null,\"\\u00e9\\\\u0000\"]}\n",
+                                       "{\"a\":{\"a\":{}}}"};
+    static const char *const bad[] = {"",
+                                      "null",
+                                      "[1]",
+                                      "{",
+                                      "{}}",
+                                      "{} {}",
+                                      "{\"a\":}",
+                                      "{'a':1}",
+                                      "{\"a\":1,}",
+                                      "{\"a\":NaN}",
+                                      "{\"a\":Infinity}",
+                                      "{\"a\":1e400}",
+                                      "{\"a\":-1e400}",
+                                      "{\"a\":1,\"a\":2}",
+                                      "{\"a\":\"\\u0000\"}",
+                                      "{\"a\":\"\xC0\x80\"}",
+                                      "{\"a\":\"\n\"}",
+                                      "{\"a\":\"\\ud800\"}",
+                                      "{\"a\":\"unended}"};
+    cJSON *whole;
+    failure why = {0};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        if (parse(good[i], &whole, &why) != GPTOSS_OK) fail_msg("%s: %s", good[i], why.error.text);
+        cJSON_Delete(whole);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        if (parse(bad[i], &whole, &why) == GPTOSS_OK) fail_msg("accepted: %s", bad[i]);
+        assert_int_equal(failure_http(&why), 400);
+        assert_true(why.error.text[0] != '\0');
+    }
+}
+
+static void limits_depth(void **state) {
+    (void)state;
+    char text[4 * JSON_INPUT_DEPTH + 64];
+    for (int extra = 0; extra < 2; extra++) {
+        int arrays = JSON_INPUT_DEPTH - 1 + extra;
+        size_t at = (size_t)sprintf(text, "{\"a\":");
+        for (int i = 0; i < arrays; i++) text[at++] = '[';
+        for (int i = 0; i < arrays; i++) text[at++] = ']';
+        strcpy(text + at, "}");
+        cJSON *whole;
+        failure why = {0};
+        assert_int_equal(parse(text, &whole, &why), extra ? GPTOSS_BAD_INPUT : GPTOSS_OK);
+        if (!extra) cJSON_Delete(whole);
+    }
+}
+
+static chat_request read_chat(const char *text) {
+    cJSON *body;
+    chat_request r;
+    failure why = {0};
+    if (parse(text, &body, &why) != GPTOSS_OK || chat_request_read(body, VOCABULARY, &r, &why) != GPTOSS_OK)
+        fail_msg("%s: %s", text, why.error.text);
+    return r;
+}
+
+#define HELLO "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]"
+
+static void reads_options(void **state) {
+    (void)state;
+    chat_request r = read_chat("{" HELLO "}");
+    assert_true(r.options.sampling.temperature == 1 && r.options.sampling.top_p == 1);
+    assert_int_equal(r.options.n, 1);
+    assert_int_equal(r.options.max_tokens, 0);
+    assert_int_equal(r.prompt.effort, HARMONY_MEDIUM);
+    assert_false(r.options.stream);
+    chat_request other = read_chat("{" HELLO "}");
+    assert_true(r.options.sampling.seed != other.options.sampling.seed);
+    chat_request_free(&other);
+    chat_request_free(&r);
+    r = read_chat(
+        "{" HELLO
+        ",\"temperature\":0.5,\"top_p\":0.9,\"top_k\":-1,\"min_p\":0.1,\"frequency_penalty\":-2,\"presence_penalty\":2,"
+        "\"seed\":-7,\"n\":4,\"max_tokens\":9,\"max_completion_tokens\":8,\"stop\":[\"a\",\"b\"],\"stream\":true,"
+        "\"stream_options\":{\"include_usage\":true},\"logit_bias\":{\"5\":-100,\"999\":1.5},\"logprobs\":true,\"top_"
+        "logprobs\":20,"
+        "\"reasoning_effort\":\"high\",\"user\":\"u\",\"unknown\":{\"ignored\":1},\"tools\":null}");
+    const sampler_settings *s = &r.options.sampling;
+    assert_true(s->temperature == 0.5 && s->top_p == 0.9 && s->min_p == 0.1 && s->top_k == 0);
+    assert_true(s->frequency_penalty == -2 && s->presence_penalty == 2 && s->seed == (uint64_t)-7);
+    assert_int_equal(r.options.max_tokens, 8);
+    assert_int_equal(r.options.stop_count, 2);
+    assert_string_equal(r.options.stops[1], "b");
+    assert_int_equal(s->n_biases, 2);
+    assert_int_equal(s->biases[1].token, 999);
+    assert_true(r.options.include_usage && r.logprobs && r.n_top == 20);
+    assert_int_equal(r.prompt.effort, HARMONY_HIGH);
+    chat_request_free(&r);
+}
+
+static void reads_conversations(void **state) {
+    (void)state;
+    chat_request r = read_chat("{\"messages\":[{\"role\":\"system\",\"content\":\"Be "
+                               "kind.\"},{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"Be \"},"
+                               "{\"type\":\"text\",\"text\":\"brief.\"}]},{\"role\":\"user\",\"content\":\"Tide?\"},{"
+                               "\"role\":\"assistant\",\"content\":\"Let me look.\","
+                               "\"reasoning_content\":\"A "
+                               "call.\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":"
+                               "\"tide\",\"arguments\":\"{\\\"a\\\":1}\"}},"
+                               "{\"id\":\"2\",\"type\":\"function\",\"function\":{\"name\":\"moon\",\"arguments\":\"{}"
+                               "\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"full\"},"
+                               "{\"role\":\"assistant\",\"content\":\"High.\"}]}");
+    static const struct {
+        harmony_role role;
+        harmony_channel channel;
+        const char *tool, *text;
+    } wanted[] = {{HARMONY_USER, HARMONY_FINAL, NULL, "Tide?"},
+                  {HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, "A call."},
+                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, NULL, "Let me look."},
+                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.tide", "{\"a\":1}"},
+                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.moon", "{}"},
+                  {HARMONY_TOOL, HARMONY_COMMENTARY, "functions.moon", "full"},
+                  {HARMONY_ASSISTANT, HARMONY_FINAL, NULL, "High."}};
+    size_t count = sizeof wanted / sizeof *wanted;
+    assert_string_equal(r.prompt.instructions, "Be kind.\n\nBe brief.");
+    assert_int_equal(r.prompt.message_count, count);
+    for (size_t i = 0; i < count; i++) {
+        const harmony_message *m = &r.prompt.messages[i];
+        assert_int_equal(m->role, wanted[i].role);
+        assert_int_equal(m->channel, wanted[i].channel);
+        assert_int_equal(m->size, strlen(wanted[i].text));
+        assert_memory_equal(m->text, wanted[i].text, m->size);
+        assert_int_equal(!m->tool, !wanted[i].tool);
+        if (m->tool) assert_string_equal(m->tool, wanted[i].tool);
+    }
+    chat_request_free(&r);
+}
+
+static void reads_tools_and_forms(void **state) {
+    (void)state;
+    chat_request r = read_chat(
+        "{" HELLO
+        ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tide\",\"description\":\"d\",\"strict\":true,"
+        "\"parameters\":{\"type\":\"object\"}}},{\"type\":\"function\",\"function\":{\"name\":\"moon\"}}],"
+        "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"moon\"}},\"parallel_tool_calls\":false,"
+        "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"f\",\"schema\":{\"type\":\"object\"}"
+        "}}}");
+    assert_int_equal(r.prompt.function_count, 2);
+    assert_string_equal(r.functions[0].description, "d");
+    assert_true(r.functions[0].strict && !r.functions[1].strict && !r.functions[1].parameters);
+    assert_int_equal(r.rules.choice, CONSTRAINT_NAMED);
+    assert_string_equal(r.rules.name, "moon");
+    assert_false(r.rules.parallel);
+    assert_string_equal(r.prompt.format_name, "f");
+    assert_ptr_equal(r.rules.schema, r.prompt.format_schema);
+    chat_request_free(&r);
+}
+
+static void names_the_field_that_is_wrong(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{" HELLO ",\"temperature\":2.1}", "temperature"},
+        {"{" HELLO ",\"temperature\":\"hot\"}", "temperature"},
+        {"{" HELLO ",\"max_tokens\":0}", "max_tokens"},
+        {"{" HELLO ",\"max_tokens\":1e300}", "max_tokens"},
+        {"{" HELLO ",\"stream\":1}", "stream"},
+        {"{" HELLO ",\"stop\":\"\"}", "stop"},
+        {"{" HELLO ",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\","
+                   "\"14\",\"15\",\"16\",\"17\"]}",
+         "stop"},
+        {"{" HELLO ",\"logit_bias\":{\"1000\":1}}", "logit_bias"},
+        {"{" HELLO ",\"logit_bias\":{\"1\":101}}", "logit_bias"},
+        {"{" HELLO ",\"logit_bias\":{\"one\":1}}", "logit_bias"},
+        {"{" HELLO ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs"},
+        {"{" HELLO ",\"tools\":{}}", "tools"},
+        {"{" HELLO ",\"tools\":[{}]}", "tools[0].type"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"function\"}]}", "tools[0].function"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "tools[0].function.name"},
+        {"{" HELLO ",\"tool_choice\":\"maybe\"}", "tool_choice"},
+        {"{" HELLO ",\"tool_choice\":{\"function\":{\"name\":\"x\"}}}", "tool_choice.function.name"},
+        {"{" HELLO ",\"response_format\":{\"type\":\"xml\"}}", "response_format.type"},
+        {"{" HELLO ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format.json_schema"},
+        {"{" HELLO ",\"model\":7}", "model"},
+        {"{\"messages\":[]}", "messages"},
+        {"{\"messages\":[{\"role\":\"assistant\"}]}", "messages[0].content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages[0].content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[7]}]}", "messages[0].content[0]"},
+        {"{\"messages\":[{\"content\":\"\"}]}", "messages[0].role"},
+        {"{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{}]}]}", "messages[0].tool_calls[0].function"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *body;
+        chat_request r;
+        failure why = {0};
+        assert_int_equal(parse(cases[i][0], &body, &why), GPTOSS_OK);
+        if (chat_request_read(body, VOCABULARY, &r, &why) == GPTOSS_OK) fail_msg("accepted: %s", cases[i][0]);
+        if (strcmp(why.param, cases[i][1]) != 0 || failure_http(&why) != 400)
+            fail_msg("%s: %s, %s", cases[i][0], why.param, why.error.text);
+        chat_request_free(&r);
+    }
+}
+
+static void shapes_failures(void **state) {
+    (void)state;
+    failure why = {0};
+    assert_int_equal(failure_set(&why, 429, NULL, "queue_full", "wait %d", 3), GPTOSS_BUSY);
+    cJSON *a = failure_json(&why);
+    char *text = cJSON_PrintUnformatted(a);
+    assert_string_equal(
+        text,
+        "{\"error\":{\"message\":\"wait 3\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"queue_full\"}}");
+    cJSON_free(text);
+    cJSON_Delete(a);
+    failure_field(&why, "n", "too many");
+    assert_int_equal(failure_http(&why), 400);
+    assert_string_equal(failure_type(&why), "invalid_request_error");
+}
+
+static void shapes_answers(void **state) {
+    (void)state;
+    static const struct {
+        turn_letter kind;
+        const char *text;
+    } letters[] = {{TURN_REASONING, "Hm"},
+                   {TURN_REASONING, "m."},
+                   {TURN_CALL, "tide"},
+                   {TURN_ARGUMENTS, "{"},
+                   {TURN_ARGUMENTS, "}"}};
+    chat_choice choice = {0};
+    buffer chunks = {0};
+    size_t calls = 0;
+    const chat_heading heading = {.id = "x", .model = "m", .created = 7};
+    for (size_t i = 0; i < sizeof letters / sizeof *letters; i++) {
+        const letter l = {letters[i].kind, 0, letters[i].text, strlen(letters[i].text)};
+        assert_ok(chat_choice_add(&choice, &l, NULL, 0, err));
+        assert_ok(chat_chunk_letter(&heading, &l, &calls, NULL, 0, &chunks, err));
+    }
+    choice.finish = "tool_calls";
+    strcpy(choice.calls[0].id, "call_1");
+    const chat_usage usage = {.prompt = 5, .cached = 2, .answer = 3, .reasoning = 1};
+    cJSON *a = chat_answer_json(&heading, &choice, 1, false, &usage);
+    char *text = cJSON_PrintUnformatted(a);
+    assert_string_equal(text, "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":["
+                              "{\"index\":0,\"message\":{"
+                              "\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"reasoning_content\":\"Hmm.\","
+                              "\"tool_calls\":[{\"id\":\"call_1\","
+                              "\"type\":\"function\",\"function\":{\"name\":\"tide\",\"arguments\":\"{}\"}}]},"
+                              "\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],"
+                              "\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":3,\"total_tokens\":8,\"prompt_"
+                              "tokens_details\":{\"cached_tokens\":2},"
+                              "\"completion_tokens_details\":{\"reasoning_tokens\":1}}}");
+    assert_non_null(strstr(
+        chunks.data,
+        "data: "
+        "{\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,"
+        "\"delta\":{\"reasoning_content\":\"Hm\"},\"finish_reason\":null}]}\n\n"));
+    assert_non_null(strstr(chunks.data, "\"type\":\"function\",\"function\":{\"name\":\"tide\",\"arguments\":\"\"}"));
+    assert_non_null(
+        strstr(chunks.data, "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"}\"}}]}"));
+    cJSON_free(text);
+    cJSON_Delete(a);
+    chat_choice_free(&choice);
+    buffer_free(&chunks);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_json_strictly),   cmocka_unit_test(limits_depth),
+        cmocka_unit_test(reads_options),         cmocka_unit_test(reads_conversations),
+        cmocka_unit_test(reads_tools_and_forms), cmocka_unit_test(names_the_field_that_is_wrong),
+        cmocka_unit_test(shapes_failures),       cmocka_unit_test(shapes_answers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
