@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"run", run_command, true, "answer one prompt (the default when --prompt is given)"},
-    {"serve", serve_command, true, "answer programs over HTTP, in the forms of OpenAI's API"},
+    {"serve", serve_command, true, "answer programs over HTTP, in the forms of OpenAI's API (the default otherwise)"},
     {"bench", bench_command, true, "measure how fast prompts are read and answers generated"},
     {"plan", plan_command, true, "tell which rank would hold what of a model, and how fast that would be"},
     {"inspect", inspect_command, false, "print the metadata and tensors of a GGUF file"},
@@ -54,14 +55,27 @@ static void install_signal_handlers(void) {
 
 static void print_help(void) {
     puts("gptoss-dist runs OpenAI's gpt-oss models (GGUF) across the machines you have.\n\n"
-         "  mpirun -np N gptoss-dist run --gguf FILE --prompt TEXT\n");
+         "  mpirun -np N gptoss-dist run --gguf FILE --prompt TEXT\n"
+         "  mpirun -np N gptoss-dist serve --gguf FILE\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].help);
     puts("\ngptoss-dist COMMAND --help lists a command's flags.");
 }
 
+/* Flags without a subcommand: a prompt is there to be answered; without one there are programs to be served. */
+static int run_or_serve(int argc, char **argv) {
+    static const char *const prompts[] = {"--prompt", "--prompt-file", "--tokens"};
+    for (int i = 1; i < argc; i++)
+        for (size_t k = 0; k < sizeof prompts / sizeof *prompts; k++) {
+            size_t size = strlen(prompts[k]);
+            if (strncmp(argv[i], prompts[k], size) == 0 && (argv[i][size] == '\0' || argv[i][size] == '='))
+                return run_command(argc, argv);
+        }
+    return serve_command(argc, argv);
+}
+
 static int dispatch(int argc, char **argv) {
-    const char *name = argc > 1 ? argv[1] : "--help";
+    const char *name = argc > 1 ? argv[1] : getenv("GPT_OSS_GGUF_PATH") ? "-" : "--help";
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
         if (!launcher_rank_above_0()) print_help();
         return 0;
@@ -70,7 +84,7 @@ static int dispatch(int argc, char **argv) {
         if (!launcher_rank_above_0()) puts("gptoss-dist " GPTOSS_VERSION);
         return 0;
     }
-    if (name[0] == '-') return run_command(argc, argv); /* flags without a subcommand */
+    if (name[0] == '-') return run_or_serve(argc, argv);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(commands[i].name, name) != 0) continue;
         if (!commands[i].on_every_rank && launcher_rank_above_0()) return 0;

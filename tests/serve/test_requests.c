@@ -1,7 +1,9 @@
 /* Bodies of requests become conversations, and what models write becomes JSON: without a server. */
+#include "random.h"
 #include "serve/chat_answer.h"
 #include "serve/chat_request.h"
 #include "support.h"
+#include "text/vocabulary.h"
 
 enum { VOCABULARY = 1000 };
 
@@ -176,7 +178,7 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO ",\"stream\":1}", "stream"},
         {"{" HELLO ",\"stop\":\"\"}", "stop"},
         {"{" HELLO ",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\","
-                   "\"14\",\"15\",\"16\",\"17\"]}",
+         "\"14\",\"15\",\"16\",\"17\"]}",
          "stop"},
         {"{" HELLO ",\"logit_bias\":{\"1000\":1}}", "logit_bias"},
         {"{" HELLO ",\"logit_bias\":{\"1\":101}}", "logit_bias"},
@@ -273,12 +275,84 @@ static void shapes_answers(void **state) {
     buffer_free(&chunks);
 }
 
+/* ---- hostile bodies ---- */
+
+static const char *const seeds[] = {
+    "{" HELLO
+    ",\"temperature\":0.5,\"stop\":[\"a\",\"b\"],\"logit_bias\":{\"5\":-100},\"seed\":7,\"n\":2,\"stream\":true}",
+    "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"reasoning\":\"r\",\"tool_calls\":[{\"id\":\"1\","
+    "\"type\":\"function\","
+    "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":[{"
+    "\"type\":\"text\","
+    "\"text\":\"\\u00e9\"}]}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":"
+    "\"object\","
+    "\"properties\":{\"a\":{\"enum\":[1,null,\"x\"]}}}}}],\"tool_choice\":\"auto\"}",
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"}],\"response_format\":"
+    "{\"type\":"
+    "\"json_schema\",\"json_schema\":{\"name\":\"f\",\"schema\":{\"$ref\":\"#\"}}},\"reasoning_effort\":\"low\"}"};
+
+/* Changes, drops, doubles or swaps some bytes, or puts a value where another was. */
+static void mutate(buffer *b, uint64_t *noise) {
+    static const char *const values[] = {
+        "null", "1e999", "-1", "\"\"", "[]", "{}", "true", "[[[[", "\\u0000", "\xFF", "99999999999999999999"};
+    for (uint64_t changes = 1 + random_below(noise, 4); changes > 0 && b->size > 2; changes--) {
+        size_t at = random_below(noise, b->size), other = random_below(noise, b->size);
+        buffer whole = {0};
+        const char *value = values[random_below(noise, sizeof values / sizeof *values)];
+        switch (random_below(noise, 5)) {
+        case 0: b->data[at] = (char)random_below(noise, 256); break;
+        case 1: b->data[at] = b->data[other]; break;
+        case 2: b->data[b->size = at] = '\0'; break;
+        default:
+            assert_ok(buffer_append(&whole, b->data, at, err));
+            assert_ok(buffer_append_text(&whole, value, err));
+            if (other < at) other = at;
+            assert_ok(buffer_append(&whole, b->data + other, b->size - other, err));
+            buffer_free(b);
+            *b = whole;
+        }
+    }
+}
+
+static void survives_mutations(void **state) {
+    (void)state;
+    enum { BODIES = 100000 };
+    uint64_t noise = 99;
+    tokenizer *t = vocabulary_open_small();
+    harmony h;
+    size_t accepted = 0;
+    assert_ok(harmony_open(t, &h, err));
+    for (int i = 0; i < BODIES; i++) {
+        buffer body = {0};
+        cJSON *whole;
+        chat_request r;
+        failure why = {0};
+        assert_ok(buffer_append_text(&body, seeds[i % 3], err));
+        mutate(&body, &noise);
+        gptoss_status status = json_input_parse(&body, &whole, &why);
+        if (status == GPTOSS_OK) {
+            tokens prompt = {0};
+            status = chat_request_read(whole, VOCABULARY, &r, &why);
+            if (status == GPTOSS_OK) status = harmony_render(&h, &r.prompt, &prompt, &why.error);
+            accepted += status == GPTOSS_OK;
+            chat_request_free(&r);
+            tokens_free(&prompt);
+        }
+        if (status != GPTOSS_OK && (failure_http(&why) != 400 || !why.error.text[0]))
+            fail_msg("%d: %s", failure_http(&why), body.data);
+        buffer_free(&body);
+    }
+    assert_true(accepted > BODIES / 100); /* the others taught nothing beyond JSON */
+    tokenizer_close(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_json_strictly),   cmocka_unit_test(limits_depth),
         cmocka_unit_test(reads_options),         cmocka_unit_test(reads_conversations),
         cmocka_unit_test(reads_tools_and_forms), cmocka_unit_test(names_the_field_that_is_wrong),
         cmocka_unit_test(shapes_failures),       cmocka_unit_test(shapes_answers),
+        cmocka_unit_test(survives_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "random.h"
 #include "serve/client.h"
 #include "support.h"
+
+#ifndef RANKS
+#define RANKS 2 /* 0: alone, not started by mpirun */
+#endif
 
 static served server;
 
@@ -17,7 +22,7 @@ static int start(void **state) {
         "--max-body", "64K",  "--threads",      "1",  "--cpu-bind",    "none",
         "--alias",    "demo", "--idle-timeout", "2",  "--cors-origin", "https://example.org",
         NULL};
-    server = served_start(2, flags);
+    server = served_start(RANKS, flags);
     return 0;
 }
 
@@ -59,9 +64,14 @@ static void says_what_it_serves(void **state) {
     assert_string_equal(client_text(a, "error.code"), "model_not_found");
     cJSON_Delete(a);
     a = client_json(server.port, "GET", "/cluster", NULL, 200);
-    assert_int_equal(cJSON_GetArraySize(client_at(a, "ranks")), 2);
-    assert_true(client_number(a, "ranks.0.layer_end") == client_number(a, "ranks.1.layer_begin"));
-    assert_true(client_number(a, "ranks.1.layer_end") == 4);
+    const cJSON *ranks = client_at(a, "ranks"), *rank;
+    double layers = 0;
+    assert_int_equal(cJSON_GetArraySize(ranks), RANKS ? RANKS : 1);
+    cJSON_ArrayForEach(rank, ranks) {
+        assert_true(client_number(rank, "layer_begin") == layers);
+        layers = client_number(rank, "layer_end");
+    }
+    assert_true(layers == 4);
     cJSON_Delete(a);
 }
 
@@ -395,6 +405,19 @@ static void survives_bad_http(void **state) {
         shutdown(fd, SHUT_WR);
         client_answer a = client_receive(fd);
         if (a.http != 0 && (a.http < 400 || a.http > 499)) fail_msg("request %zu: %d", i, a.http);
+        client_answer_free(&a);
+    }
+    /* Noise, some of it within a request. */
+    uint64_t noise = 12345;
+    for (int i = 0; i < 300; i++) {
+        char bytes[600] = "POST " CHAT " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n";
+        size_t at = i % 2 ? strlen(bytes) : 0;
+        for (size_t k = at; k < at + 100; k++) bytes[k] = (char)random_below(&noise, 256);
+        int fd = client_connect(server.port);
+        client_send(fd, bytes, at + 100);
+        shutdown(fd, SHUT_WR);
+        client_answer a = client_receive(fd);
+        if (a.http != 0 && (a.http < 400 || a.http > 499)) fail_msg("noise %d: %d", i, a.http);
         client_answer_free(&a);
     }
     /* One who sends a part and then nothing is not waited for: --idle-timeout 2. */
