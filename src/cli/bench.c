@@ -7,11 +7,10 @@
 #include "base/mem.h"
 #include "cli/bench_options.h"
 #include "cli/bench_report.h"
-#include "cli/cache_dir.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
-#include "cli/rank_path.h"
+#include "cli/places.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
 #include "kernels/isa.h"
@@ -19,7 +18,7 @@
 /* One command's work. All ranks go through it in step; rank 0 alone reports. */
 typedef struct session {
     const bench_options *options;
-    char *gguf, *cache; /* of this rank, owned; cache may be NULL */
+    places where; /* of this rank */
     const cluster *cluster;
     engine engine;        /* reopened for each number of threads and each chunk */
     bench *bench;         /* of that engine */
@@ -139,8 +138,8 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
     if (chunk == 0) chunk = engine_usual_chunk(s->cluster->size);
-    const engine_config config = {.path = s->gguf,
-                                  .cache_dir = s->cache,
+    const engine_config config = {.path = s->where.gguf,
+                                  .cache_dir = s->where.cache,
                                   .n_layers = (uint32_t)o->layers,
                                   .threads = threads,
                                   .sequences = (uint32_t)streams,
@@ -189,8 +188,7 @@ static void close_session(session *s) {
     if (s->plot) fclose(s->plot);
     bench_report_free(&s->report);
     free(s->scratch);
-    free(s->gguf);
-    free(s->cache);
+    places_close(&s->where);
 }
 
 static gptoss_status write_plot(session *s, gptoss_error *err) {
@@ -210,8 +208,7 @@ static gptoss_status finish_report(session *s, gptoss_error *err) {
 
 static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
     session s = {.options = o, .cluster = c};
-    gptoss_status status = rank_path_expand(o->gguf, c->rank, &s.gguf, err);
-    if (status == GPTOSS_OK) status = cache_dir_choose(NULL, &s.cache, err);
+    gptoss_status status = places_find(o->gguf, NULL, c->rank, &s.where, err);
     if (status == GPTOSS_OK) status = open_session(&s, err);
     status = cluster_agree(c, status, err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);

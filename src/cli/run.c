@@ -6,11 +6,10 @@
 
 #include "base/clock.h"
 #include "cli/bind_option.h"
-#include "cli/cache_dir.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
-#include "cli/rank_path.h"
+#include "cli/places.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
@@ -106,16 +105,6 @@ static void warn_of_memory(const engine *e) {
             e->cluster.size > 1 ? "ranks are" : "this machine is", (double)e->missing_memory / 1e9);
 }
 
-/* Where this rank finds things. */
-typedef struct places {
-    char *gguf, *cache; /* owned; cache may be NULL */
-} places;
-
-static gptoss_status find_places(const run_options *o, int rank, places *out, gptoss_error *err) {
-    if (o->gguf) TRY(rank_path_expand(o->gguf, rank, &out->gguf, err));
-    return cache_dir_choose(o->cache, &out->cache, err);
-}
-
 static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     loading shown = {0};
@@ -157,15 +146,14 @@ int run_command(int argc, char **argv) {
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
-    if (status == GPTOSS_OK) status = find_places(&options, c.rank, &where, &err);
+    if (status == GPTOSS_OK) status = places_find(options.gguf, options.cache, c.rank, &where, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
         status = run(&options, &where, bind, &c, &err);
     }
-    free(where.gguf);
-    free(where.cache);
+    places_close(&where);
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);

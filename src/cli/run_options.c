@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/weights_option.h"
 
 enum { MAX_OPTIONS = 48 };
 
@@ -102,17 +103,6 @@ static gptoss_status check_raw(const run_options *o, gptoss_error *err) {
     return error_set(err, GPTOSS_MISUSE, "%s needs Harmony; it cannot be combined with %s", flag, raw);
 }
 
-static gptoss_status read_weights(run_options *o, gptoss_error *err) {
-    static const char *const names[] = {
-        [WEIGHTS_AUTO] = "auto", [WEIGHTS_LOCAL] = "local", [WEIGHTS_STREAM] = "stream"};
-    for (weights_origin i = WEIGHTS_AUTO; i <= WEIGHTS_STREAM; i++) {
-        if (o->weights_name && strcmp(o->weights_name, names[i]) != 0) continue;
-        o->weights = i;
-        return GPTOSS_OK;
-    }
-    return error_set(err, GPTOSS_MISUSE, "--weights is auto, local or stream, not \"%.40s\"", o->weights_name);
-}
-
 static gptoss_status check(run_options *o, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     int prompts = (o->prompt != NULL) + (o->prompt_file != NULL) + (o->tokens != NULL);
@@ -126,7 +116,7 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
-    TRY(read_weights(o, err));
+    TRY(weights_option_read(o->weights_name, &o->weights, err));
     if (o->goal_name && !plan_goal_by_name(o->goal_name, &o->goal))
         return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
     if (o->date && !is_date(o->date))

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
+#include "cli/places.h"
 #include "cli/serve_options.h"
 #include "engine/engine.h"
 #include "serve/server.h"
@@ -93,9 +94,14 @@ static void on_load(void *context, uint64_t done, uint64_t all) {
     server_loading(f->server, done, all);
 }
 
+static void on_supply(void *context, const char *what, uint64_t done, uint64_t all) {
+    (void)what;
+    on_load(context, done, all);
+}
+
 static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_error *err) {
     const scheduler_config config = {
-        .waiting = (uint32_t)o->queue, .chunk = (uint32_t)o->chunk, .resume_points = (uint32_t)o->resume_points};
+        .waiting = (uint32_t)o->queue, .chunk = e->config.chunk, .resume_points = (uint32_t)o->resume_points};
     gptoss_status status = scheduler_open(e->pipeline, &config, &f->scheduler, err);
     if (status == GPTOSS_OK) {
         server_ready(f->server, f->scheduler, e);
@@ -115,20 +121,25 @@ static uint64_t usual_kv_memory(const cluster *c) {
     return memory / 4 / (uint64_t)c->local_size;
 }
 
-static gptoss_status serve(const serve_options *o, topology_bind bind, cluster *c, gptoss_error *err) {
+static gptoss_status serve(const serve_options *o, const places *where, topology_bind bind, cluster *c,
+                           gptoss_error *err) {
     front f = {0};
-    const engine_config config = {.path = o->gguf,
+    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(c->size);
+    const engine_config config = {.path = where->gguf,
                                   .n_layers = (uint32_t)o->layers,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
                                   .sequences = (uint32_t)o->parallel,
                                   .bind = bind,
-                                  .chunk = (uint32_t)o->chunk,
+                                  .chunk = chunk,
+                                  .weights = o->weights,
+                                  .cache_dir = where->cache,
                                   .kv_type = o->kv_type,
                                   .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
                                   .resume_points = (uint32_t)o->resume_points,
-                                  .logits_rows = (uint32_t)(o->parallel < o->chunk ? o->parallel : o->chunk),
+                                  .logits_rows = o->parallel < chunk ? (uint32_t)o->parallel : chunk,
                                   .on_load = c->rank == 0 ? on_load : NULL,
+                                  .on_supply = c->rank == 0 ? on_supply : NULL,
                                   .load_context = &f};
     engine e;
     gptoss_status status = engine_open(c, &config, &e, err);
@@ -148,17 +159,20 @@ int serve_command(int argc, char **argv) {
     gptoss_error err = {0};
     serve_options options;
     topology_bind bind = BIND_CORE;
+    places where = {0};
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = serve_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
+    if (status == GPTOSS_OK) status = places_find(options.gguf, options.cache, c.rank, &where, &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) serve_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = serve(&options, bind, &c, &err);
+        status = serve(&options, &where, bind, &c, &err);
     }
+    places_close(&where);
     serve_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);

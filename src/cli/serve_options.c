@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/weights_option.h"
+
 enum { MAX_OPTIONS = 32, KEY_BYTES = 4096 };
 
 static size_t describe(serve_options *o, option *table) {
@@ -25,7 +27,7 @@ static size_t describe(serve_options *o, option *table) {
         {"kv-memory", OPTION_COUNT, &o->kv_memory, 1, bytes_max, "BYTES",
          "KV cache of each rank (a quarter of its memory)"},
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
-         "of cached keys and values: i16, f16 or f32 (i16 in layers that see all positions, f32 in others)"},
+         "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"resume-points", OPTION_COUNT, &o->resume_points, 0, 65536, "N",
          "beginnings of prompts that are remembered (64)"},
         {"no-harmony", OPTION_SWITCH, &o->no_harmony, 0, 0, NULL,
@@ -39,7 +41,11 @@ static size_t describe(serve_options *o, option *table) {
          "for a request to arrive, and between two (60)"},
         {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
          "for running answers after SIGTERM (60)"},
-        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N", "tokens of prompts read at a time (128)"},
+        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
+         "tokens of prompts read at a time (512 on one rank, 128 on several)"},
+        {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
+        {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
+         "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
@@ -89,8 +95,9 @@ static gptoss_status check(serve_options *o, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     TRY(read_address(o, err));
     TRY(read_key(o, err));
+    TRY(weights_option_read(o->weights_name, &o->weights, err));
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
-        return error_set(err, GPTOSS_MISUSE, "--kv-type is i16, f16 or f32, not \"%.40s\"", o->kv_type_name);
+        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     return GPTOSS_OK;
 }
 
@@ -106,8 +113,7 @@ gptoss_status serve_options_parse(int argc, char **argv, const char *environment
                            .parallel = 8,
                            .queue = 64,
                            .max_tokens = 4096,
-                           .resume_points = 64,
-                           .chunk = 128};
+                           .resume_points = 64};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);
     TRY(options_parse(table, count, argc, argv, NULL, err));

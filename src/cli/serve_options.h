@@ -4,7 +4,7 @@
 
 #include "base/buffer.h"
 #include "cli/options.h"
-#include "kernels/attend.h"
+#include "engine/engine.h"
 
 typedef struct serve_options {
     const char *gguf;
@@ -17,7 +17,8 @@ typedef struct serve_options {
     uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
     uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points;
     uint64_t chunk, threads, layers;
-    const char *cpu_bind, *isa, *kv_type_name;
+    const char *cpu_bind, *isa, *kv_type_name, *cache, *weights_name;
+    weights_origin weights; /* what weights_name names */
     kv_type kv_type;
 } serve_options;
 
