@@ -57,15 +57,32 @@ size_t packed_pairs_at(const packed_tokens *p, size_t block, size_t blocks, size
     return PAIRS * packed_scales_at(p, block, blocks, token);
 }
 
+/* Blocks [block, block + blocks) of a row as token number `lane` of the `width` of a group. */
+static void write_pairs(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group) {
+    for (size_t i = 0; i < blocks * PAIRS; i++)
+        memcpy(group + i * width + lane, row.q + block * ACTIVATION_BLOCK + 2 * i, sizeof *group);
+}
+
+static void write_digits(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group) {
+    for (size_t i = 0; i < blocks; i++) {
+        uint8_t *to = (uint8_t *)(group + (i * width + lane) * PAIRS);
+        memcpy(to, row.high + (block + i) * ACTIVATION_BLOCK, ACTIVATION_BLOCK);
+        memcpy(to + ACTIVATION_BLOCK, row.low + (block + i) * ACTIVATION_BLOCK, ACTIVATION_BLOCK);
+    }
+}
+
 static void write_token(const packed_tokens *p, activation_row row, size_t token) {
     size_t all_blocks = p->cols / ACTIVATION_BLOCK, first = token / p->group * p->group, lane = token - first;
     size_t width = p->tokens - first < p->group ? p->tokens - first : p->group;
+    bool digits = integer_kernels_used()->packed_digits;
     for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
         size_t blocks = all_blocks - block < PACK_BLOCKS ? all_blocks - block : PACK_BLOCKS;
-        int32_t *pairs = p->pairs + packed_pairs_at(p, block, blocks, first) + lane;
+        int32_t *group = p->pairs + packed_pairs_at(p, block, blocks, first);
         float *scales = p->scales + packed_scales_at(p, block, blocks, first) + lane;
-        for (size_t i = 0; i < blocks * PAIRS; i++)
-            memcpy(pairs + i * width, row.q + block * ACTIVATION_BLOCK + 2 * i, sizeof *pairs);
+        if (digits)
+            write_digits(row, block, blocks, lane, width, group);
+        else
+            write_pairs(row, block, blocks, lane, width, group);
         for (size_t i = 0; i < blocks; i++) scales[i * width] = row.scales[block + i];
     }
 }

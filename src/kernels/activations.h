@@ -46,7 +46,10 @@ void activations_round(activations *a, size_t i, const float *x);
  *
  * Blocks are taken in chunks of PACK_BLOCKS; within a chunk the groups follow each other, and within a group lies
  * [block][column pair][token of the group], a pair being two int16 in one int32. All tokens' scales lie likewise,
- * [block][token]. So a kernel that takes a chunk of columns and then group after group reads straight on. */
+ * [block][token]. So a kernel that takes a chunk of columns and then group after group reads straight on.
+ *
+ * Where the kernels in use multiply digits (integer_kernels.packed_digits), [block][token][high, low][32] bytes take
+ * the place of the pairs, which are as large. */
 enum { PACK_BLOCKS = 8, PAIRS = ACTIVATION_BLOCK / 2 };
 
 typedef struct packed_tokens {

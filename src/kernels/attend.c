@@ -30,13 +30,14 @@ bool kv_type_by_name(const char *name, kv_type *out) {
 
 /* ---- kernels ---- */
 
-/* AVX-512 and NEON: their tables go here. */
-static const attend_kernels *kernels_for(kv_type type, uint32_t head_dim) {
+static const attend_kernels *kernels_for(uint32_t head_dim) {
     const attend_kernels *best = &attend_portable;
 #if defined(__x86_64__)
     if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) best = &attend_avx2;
+#elif defined(__aarch64__)
+    if (isa_used() == ISA_NEON) best = &attend_neon;
 #endif
-    return head_dim % best->multiple == 0 && (type != KV_Q8_0 || best->q8_0) ? best : &attend_portable;
+    return head_dim % best->multiple == 0 ? best : &attend_portable;
 }
 
 /* ---- the cache ---- */
@@ -124,7 +125,7 @@ void attend_begin(const attend_query *query, uint32_t head_dim, float *state) {
 
 void attend_piece(const attend_query *query, const kv_head *kv, uint32_t begin, uint32_t end, float *scratch,
                   float *piece) {
-    const attend_kernels *kernels = kernels_for(kv->type, kv->head_dim);
+    const attend_kernels *kernels = kernels_for(kv->head_dim);
     uint32_t heads = query->heads;
     kernels->score(query, kv, begin, end, scratch);
     for (uint32_t h = 0; h < heads; h++)
@@ -133,7 +134,7 @@ void attend_piece(const attend_query *query, const kv_head *kv, uint32_t begin, 
 }
 
 void attend_merge(uint32_t heads, uint32_t head_dim, const float *piece, float *state) {
-    const attend_kernels *kernels = kernels_for(KV_DEFAULT, head_dim); /* no type: states are floats */
+    const attend_kernels *kernels = kernels_for(head_dim);
     for (uint32_t h = 0; h < heads; h++) {
         float max = piece[h] > state[h] ? piece[h] : state[h];
         float a = exp_f32(state[h] - max), b = exp_f32(piece[h] - max);

@@ -200,6 +200,6 @@ static void blend(float *to, float a, const float *from, float b, uint32_t count
     }
 }
 
-const attend_kernels attend_avx2 = {score, weigh, mix, blend, 16, true};
+const attend_kernels attend_avx2 = {score, weigh, mix, blend, 16};
 
 #endif

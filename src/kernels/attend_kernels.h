@@ -41,10 +41,10 @@ typedef struct attend_kernels {
     /* to[i] = fmaf(from[i], b, to[i] * a) */
     void (*blend)(float *to, float a, const float *from, float b, uint32_t count);
     uint32_t multiple; /* head sizes must be one of this */
-    bool q8_0;         /* whether it knows KV_Q8_0 */
 } attend_kernels;
 
 extern const attend_kernels attend_portable;
 extern const attend_kernels attend_avx2; /* on x86-64 only */
+extern const attend_kernels attend_neon; /* on arm64 only */
 
 #endif

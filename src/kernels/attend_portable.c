@@ -84,4 +84,4 @@ static void blend(float *to, float a, const float *from, float b, uint32_t count
     for (uint32_t i = 0; i < count; i++) to[i] = fmaf(from[i], b, to[i] * a);
 }
 
-const attend_kernels attend_portable = {score, weigh, mix, blend, 1, true};
+const attend_kernels attend_portable = {score, weigh, mix, blend, 1};

@@ -28,6 +28,7 @@ typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, c
 
 /* Blocks [begin, end) of PANEL_ROWS rows as int16 and float32: weights[block][pair][PANEL_ROWS][2],
  * scales[block][PANEL_ROWS]; blocks count from 0 at `begin`, pairs are those of columns. Both are on a cache line.
+ * Where tokens are packed as digits, weights are bytes instead, in an order of the instruction set's own.
  * `ahead` is where later calls will read: as many bytes from there are prefetched as are read here. */
 typedef void integer_unpack(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
                             float *scales, const uint8_t *ahead);
@@ -44,8 +45,9 @@ typedef struct integer_kernels {
     /* Products with many tokens; NULL and 0 where there is nothing better than a few at a time. */
     integer_unpack *unpack[INTEGER_FORMATS];
     integer_multiply *multiply;
-    size_t group; /* tokens side by side, at most MOST_GROUP */
-    size_t few;   /* up to so many tokens panels are faster */
+    size_t group;       /* tokens side by side, at most MOST_GROUP */
+    bool packed_digits; /* see packed_tokens; only with `together` of 1 */
+    size_t few;         /* up to so many tokens panels are faster */
 } integer_kernels;
 
 /* Those of the instruction set in use; for ISA_REFERENCE the portable ones, which it does not multiply with. */
@@ -57,6 +59,8 @@ const integer_kernels *integer_kernels_of(int which_isa);
 extern const integer_kernels integer_portable;
 #if defined(__x86_64__)
 extern const integer_kernels integer_avx2, integer_avx512;
+#elif defined(__aarch64__)
+extern const integer_kernels integer_neon;
 #endif
 
 /* One row times x in plain C: the naive twin, and what rows beyond the last whole panel go through. */

@@ -37,7 +37,7 @@ static bool has_avx512(void) {
 }
 
 static bool has_neon(void) {
-#if defined(__aarch64__) && defined(GPTOSS_NEON)
+#if defined(__aarch64__)
     const unsigned long dot_product = 1ul << 20; /* HWCAP_ASIMDDP of Linux's arm64 ABI */
     return (getauxval(AT_HWCAP) & dot_product) != 0;
 #else

@@ -78,6 +78,8 @@ void swiglu_clamped(const float *gate, const float *up, size_t count, float *h) 
     size_t i = 0;
 #if defined(__x86_64__)
     if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) i = swiglu_avx2(gate, up, count, h);
+#elif defined(__aarch64__)
+    if (isa_used() == ISA_NEON) i = swiglu_neon(gate, up, count, h);
 #endif
     for (; i < count; i++) {
         float g = gate[i] > 7.0f ? 7.0f : gate[i];

@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* swiglu_clamped of the first numbers, in whole vectors; returns how many. On x86-64 only. */
-size_t swiglu_avx2(const float *gate, const float *up, size_t count, float *h);
+/* swiglu_clamped of the first numbers, in whole vectors; returns how many. */
+size_t swiglu_avx2(const float *gate, const float *up, size_t count, float *h); /* on x86-64 only */
+size_t swiglu_neon(const float *gate, const float *up, size_t count, float *h); /* on arm64 only */
 
 #endif
