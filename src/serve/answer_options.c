@@ -89,9 +89,27 @@ static gptoss_status read_stream(const cJSON *body, answer_options *o, failure *
     return json_input_bool(options, "stream_options", "include_usage", &o->include_usage, why);
 }
 
+/* Wishes that would be granted elsewhere: better refused than overlooked. */
+static gptoss_status refuse_others(const cJSON *body, failure *why) {
+    static const char *const fields[][2] = {
+        {"layers", "is chosen when the server starts, with --layers"},
+        {"moe_fallback", "is chosen when the server starts, with --moe-fallback"},
+        {"max_kv", "is chosen when the server starts, with --max-kv"},
+        {"telemetry", "is not supported: use logprobs"},
+        {"functions", "is not supported: use tools"},
+        {"function_call", "is not supported: use tool_choice"},
+        {"audio", "is not supported: the model writes text alone"},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (json_input_get(body, fields[i][0]))
+            return failure_field(why, fields[i][0], "%s %s", fields[i][0], fields[i][1]);
+    return GPTOSS_OK;
+}
+
 gptoss_status answer_options_read(const cJSON *body, uint32_t n_vocab, answer_options *out, failure *why) {
     int64_t n = 1, most = 0;
     *out = (answer_options){0};
+    TRY(refuse_others(body, why));
     TRY(read_sampling(body, out, why));
     TRY(read_biases(body, n_vocab, out, why));
     TRY(read_stops(body, out, why));

@@ -31,10 +31,18 @@ static gptoss_status read_logprobs(chat_request *r, failure *why) {
     return GPTOSS_OK;
 }
 
+static gptoss_status check_harmony(const chat_request *r, failure *why) {
+    bool wanted = true;
+    TRY(json_input_bool(r->body, "", "harmony", &wanted, why));
+    if (wanted) return GPTOSS_OK;
+    return failure_field(why, "harmony", "a conversation needs Harmony: send raw prompts to /v1/completions");
+}
+
 gptoss_status chat_request_read(cJSON *body, uint32_t n_vocab, chat_request *out, failure *why) {
     *out = (chat_request){.body = body};
     TRY(json_input_string(body, "", "model", &out->model, why));
     TRY(answer_options_read(body, n_vocab, &out->options, why));
+    TRY(check_harmony(out, why));
     TRY(read_logprobs(out, why));
     TRY(read_effort(out, why));
     TRY(chat_request_read_tools(out, why));

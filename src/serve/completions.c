@@ -25,7 +25,8 @@ typedef struct completion {
     cJSON *body;
     answer_options options;
     const char *model;
-    bool harmony, echo, logprobs;
+    bool harmony, wrapped, echo, logprobs; /* wrapped: a prompt became a conversation */
+    constraint *constraint;                /* of answers to those, or NULL */
     uint32_t n_top;
     tokens *prompts; /* [count] */
     buffer *echoes;  /* [count] texts of the prompts, for echo */
@@ -43,6 +44,7 @@ static uint32_t choice_count(const completion *c) { return c->count * c->options
 static void completion_close(void *context) {
     completion *c = context;
     reply_close(&c->reply);
+    constraint_close(c->constraint);
     for (uint32_t i = 0; c->choices && i < choice_count(c); i++) {
         completion_choice *k = &c->choices[i];
         buffer_free(&k->text);
@@ -70,6 +72,7 @@ static gptoss_status wrap(completion *c, const char *text, tokens *out, failure 
     localtime_r(&now, &local);
     strftime(date, sizeof date, "%Y-%m-%d", &local);
     const harmony_message user = {.role = HARMONY_USER, .text = text, .size = strlen(text)};
+    c->wrapped = true;
     const harmony_prompt prompt = {.date = date, .effort = HARMONY_MEDIUM, .messages = &user, .message_count = 1};
     return harmony_render(c->server->model.harmony, &prompt, out, &why->error);
 }
@@ -103,6 +106,7 @@ static gptoss_status read_id_prompt(completion *c, uint32_t at, const cJSON *ids
 
 static gptoss_status read_prompts(completion *c, failure *why) {
     const cJSON *prompt = json_input_get(c->body, "prompt");
+    const char *mixed = "prompt must hold either texts or token ids, not both";
     if (!prompt) return failure_field(why, "prompt", "prompt is missing");
     bool list = cJSON_IsArray(prompt) && prompt->child && !cJSON_IsNumber(prompt->child); /* of prompts */
     int count = list ? cJSON_GetArraySize(prompt) : 1;
@@ -114,8 +118,12 @@ static gptoss_status read_prompts(completion *c, failure *why) {
     TRY(mem_array((size_t)count, sizeof *c->echoes, "prompts", &c->echoes, &why->error));
     uint32_t at = 0;
     for (const cJSON *item = list ? prompt->child : prompt; item && at < c->count; item = item->next, at++) {
+        if (cJSON_IsString(item) && at > 0 && c->harmony && !c->wrapped)
+            return failure_field(why, "prompt", "%s", mixed);
         if (cJSON_IsString(item))
             TRY(read_text_prompt(c, at, item->valuestring, why));
+        else if (cJSON_IsArray(item) && item->child && c->wrapped)
+            return failure_field(why, "prompt", "%s", mixed);
         else if (cJSON_IsArray(item) && item->child)
             TRY(read_id_prompt(c, at, item, why));
         else
@@ -231,10 +239,19 @@ static gptoss_status on_end(void *context, uint32_t sender, const turn_end *end,
 
 /* ---- from the request to the answer ---- */
 
+/* Keeps headers well formed, where it is known that the answer begins with one. */
+static gptoss_status open_constraint(completion *c, failure *why) {
+    const server *s = c->server;
+    const constraint_rules rules = {.parallel = true};
+    if (!c->wrapped || s->config.free_headers) return GPTOSS_OK;
+    return constraint_open(s->model.harmony, s->model.masks, &rules, &c->constraint, &why->error);
+}
+
 static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
     const server *s = c->server;
     const reply_reader reader = {c, on_letter, on_end};
     TRY(mem_array(choice_count(c), sizeof *c->choices, "an answer", &c->choices, &why->error));
+    TRY(open_constraint(c, why));
     TRY(reply_open(x, choice_count(c), reader, &c->reply, why));
     for (uint32_t i = 0; i < choice_count(c); i++) {
         const tokens *prompt = &c->prompts[i / c->options.n];
@@ -246,7 +263,8 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
                           .stops = c->options.stops,
                           .stop_count = c->options.stop_count,
                           .tokenizer = s->model.tokenizer,
-                          .harmony = c->harmony ? s->model.harmony : NULL};
+                          .harmony = c->harmony ? s->model.harmony : NULL,
+                          .constraint = c->constraint};
         plan.sampling.seed += i % c->options.n;
         TRY(answer_options_room(&c->options, prompt->count, s->model.positions, s->config.answer_tokens,
                                 &plan.max_tokens, why));

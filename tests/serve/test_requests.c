@@ -172,6 +172,9 @@ static void names_the_field_that_is_wrong(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"{" HELLO ",\"temperature\":2.1}", "temperature"},
+        {"{" HELLO ",\"layers\":2}", "layers"},
+        {"{" HELLO ",\"functions\":[]}", "functions"},
+        {"{" HELLO ",\"harmony\":false}", "harmony"},
         {"{" HELLO ",\"temperature\":\"hot\"}", "temperature"},
         {"{" HELLO ",\"max_tokens\":0}", "max_tokens"},
         {"{" HELLO ",\"max_tokens\":1e300}", "max_tokens"},

@@ -352,6 +352,8 @@ static void refuses_with_the_right_status(void **state) {
         {"POST", "/v1/completions", NULL, "{\"prompt\":\"a\",\"suffix\":\"b\"}", 400, "suffix", "not supported"},
         {"POST", "/v1/completions", NULL, "{\"prompt\":[[99999]]}", 400, "prompt", "token ids"},
         {"POST", "/v1/completions", NULL, "{\"prompt\":[]}", 400, "prompt", "empty"},
+        {"POST", "/v1/completions", NULL, "{\"prompt\":[\"a\",[1]]}", 400, "prompt", "not both"},
+        {"POST", "/v1/completions", NULL, "{\"prompt\":[[1],\"a\"]}", 400, "prompt", "not both"},
         {"POST", "/detokenize", NULL, "{\"tokens\":[-1]}", 400, "tokens[0]", "token id"},
         {"POST", "/tokenize", NULL, "{}", 400, "content", "missing"},
     };
