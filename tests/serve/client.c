@@ -143,6 +143,22 @@ cJSON *client_json(int port, const char *method, const char *path, const char *b
     return whole;
 }
 
+char *client_endless(int port, int length, bool streams) {
+    enum { SPECIALS = 40 }; /* at the end of the vocabulary */
+    unsigned last = 0;
+    buffer body = {0};
+    cJSON *a = client_json(port, "POST", "/detokenize", "{\"tokens\":[-1]}", 400);
+    assert_int_equal(sscanf(client_text(a, "error.message"), "tokens[0] must be a token id from 0 to %u", &last), 1);
+    cJSON_Delete(a);
+    assert_ok(buffer_printf(&body, err,
+                            "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":%s,\"logit_bias\":{",
+                            length, streams ? "true" : "false"));
+    for (unsigned i = 0; i < SPECIALS; i++)
+        assert_ok(buffer_printf(&body, err, "%s\"%u\":-100", i ? "," : "", last - i));
+    assert_ok(buffer_append_text(&body, "}}", err));
+    return body.data;
+}
+
 /* ---- what it says ---- */
 
 const cJSON *client_at(const cJSON *whole, const char *path) {

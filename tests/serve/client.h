@@ -40,6 +40,10 @@ client_answer client_ask(int port, const char *method, const char *path, const c
 /* The same with a body of JSON; the answer's status must be `http`. The caller deletes what it says. */
 cJSON *client_json(int port, const char *method, const char *path, const char *body, int http);
 
+/* A body for /v1/completions whose answer ends after `length` tokens and no sooner: tokens that end a text are
+ * forbidden. The caller frees it. */
+char *client_endless(int port, int length, bool streams);
+
 void client_answer_free(client_answer *a);
 
 /* client_text(whole, "choices.0.message.content"): NULL when there is no such text. */

@@ -16,20 +16,14 @@ static void check_end(process_result r) {
 
 /* Begins an answer of `length` tokens that streams, and reads its first part. */
 static int begin_stream(int port, int length) {
-    buffer biases = {0}, body = {0}, request = {0};
-    for (int token = 2250; token < 2275; token++) /* no end of text */
-        assert_ok(buffer_printf(&biases, err, "%s\"%d\":-100", biases.size ? "," : "", token));
-    assert_ok(buffer_printf(&body, err,
-                            "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":true,"
-                            "\"logit_bias\":{%s}}",
-                            length, biases.data));
-    assert_ok(buffer_printf(&request, err, ASK, body.size, body.data));
+    buffer request = {0};
+    char *body = client_endless(port, length, true);
+    assert_ok(buffer_printf(&request, err, ASK, strlen(body), body));
+    free(body);
     int fd = client_connect(port);
     client_send(fd, request.data, request.size);
     char first;
     assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
-    buffer_free(&biases);
-    buffer_free(&body);
     buffer_free(&request);
     return fd;
 }
