@@ -95,7 +95,8 @@ static gptoss_status check_body(const exchange *x, failure *why) {
 }
 
 static gptoss_status check_state(const server *s, failure *why) {
-    switch (s->state) {
+    server_state state = s->state;
+    switch (state) {
     case SERVER_READY: return GPTOSS_OK;
     case SERVER_LOADING:
         return failure_set(why, 503, NULL, "loading", "the model is being loaded; GET /health tells how far");

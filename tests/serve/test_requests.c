@@ -69,7 +69,7 @@ static void limits_depth(void **state) {
 
 static chat_request read_chat(const char *text) {
     cJSON *body;
-    chat_request r;
+    chat_request r = {0};
     failure why = {0};
     if (parse(text, &body, &why) != GPTOSS_OK || chat_request_read(body, VOCABULARY, &r, &why) != GPTOSS_OK)
         fail_msg("%s: %s", text, why.error.text);
