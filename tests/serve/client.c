@@ -34,6 +34,29 @@ static void read_greeting(served *s) {
     buffer_free(&line);
 }
 
+/* A test that fails leaves its servers behind. */
+enum { MOST_STARTED = 32 };
+static pid_t started[MOST_STARTED];
+static size_t started_count;
+
+static void end_started(void) {
+    for (size_t i = 0; i < started_count; i++)
+        if (started[i] > 0) kill(-started[i], SIGTERM); /* the launcher ends its ranks */
+}
+
+static void remember_started(pid_t pid) {
+    if (started_count == 0) atexit(end_started);
+    assert_true(started_count < MOST_STARTED);
+    started[started_count++] = pid;
+}
+
+process_result served_wait(served *s) {
+    process_result r = process_wait(&s->process, clock_seconds() - s->process.started + PATIENCE);
+    for (size_t i = 0; i < started_count; i++)
+        if (started[i] == s->process.pid) started[i] = 0;
+    return r;
+}
+
 served served_start(int ranks, const char *const *flags) {
     const char *arguments[32] = {"serve", "--gguf", DEMO_MODEL, "--bind", "127.0.0.1:0"};
     size_t count = 5;
@@ -42,13 +65,14 @@ served served_start(int ranks, const char *const *flags) {
     const char **command = process_command(ranks, arguments);
     served s = {.process = process_start(command, NULL)};
     free(command);
+    remember_started(s.process.pid);
     read_greeting(&s);
     return s;
 }
 
 process_result served_stop(served *s) {
     kill(s->rank0, SIGTERM);
-    return process_wait(&s->process, clock_seconds() - s->process.started + PATIENCE);
+    return served_wait(s);
 }
 
 /* ---- an exchange ---- */

@@ -21,6 +21,8 @@ served served_start(int ranks, const char *const *flags);
 /* Sends rank 0 a SIGTERM and waits for the end of all: the result of mpirun. */
 process_result served_stop(served *s);
 
+process_result served_wait(served *s); /* the same for one that ends by itself */
+
 typedef struct client_answer {
     int http;       /* 0: the connection was closed without an answer */
     buffer headers; /* as they came */

@@ -51,7 +51,7 @@ static void lets_answers_end_before_it_ends(void **state) {
     assert_string_equal(client_text(last, "choices.0.finish_reason"), "length");
     cJSON_Delete(events);
     client_answer_free(&whole);
-    check_end(process_wait(&s.process, 1e9));
+    check_end(served_wait(&s));
 }
 
 static void gives_answers_up_that_take_too_long(void **state) {
@@ -64,7 +64,7 @@ static void gives_answers_up_that_take_too_long(void **state) {
     assert_non_null(strstr(cut.body.data, "data: {\"error\":{\"message\":\"the answer was given up"));
     assert_null(strstr(cut.body.data, "[DONE]"));
     client_answer_free(&cut);
-    check_end(process_wait(&s.process, 1e9));
+    check_end(served_wait(&s));
 }
 
 static void says_when_the_queue_is_full(void **state) {

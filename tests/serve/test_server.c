@@ -161,6 +161,10 @@ static void ends_where_it_is_told_to(void **state) {
     assert_string_equal(client_text(a, "choices.0.message.content"), "2 + 2"); /* of "2 + 2 = ..." */
     assert_string_equal(client_text(a, "choices.0.finish_reason"), "stop");
     cJSON_Delete(a);
+    /* What could have become a stop string, and did not, comes out at the end. */
+    a = ask(CHAT, "{" QUESTION ",\"stop\":[\".!\"]}", 200);
+    assert_string_equal(client_text(a, "choices.0.message.content"), client_text(expected, "content"));
+    cJSON_Delete(a);
     a = ask(CHAT, "{" QUESTION ",\"max_completion_tokens\":5}", 200);
     assert_string_equal(client_text(a, "choices.0.finish_reason"), "length");
     assert_true(client_number(a, "usage.completion_tokens") == 5);
