@@ -66,10 +66,12 @@ extern const integer_kernels integer_neon;
 /* One row times x in plain C: the naive twin, and what rows beyond the last whole panel go through. */
 float integer_dot(integer_format format, const uint8_t *row, size_t cols, activation_row x);
 
-/* Fills in high, low and sums of a row from its q. `together`, a divisor of ACTIVATION_TOGETHER, blocks A, B, ...
- * have their digits side by side, since formats of 4 bits keep weights j and j + 16 of a block in one byte: A[0..16)
- * B[0..16)
- * ... A[16..32) B[16..32) ...; an incomplete last group has zeros for the blocks that it lacks. */
+/* Fills in high, low and sums of a row from its q. `together` blocks A, B, ..., a divisor of ACTIVATION_TOGETHER, have
+ * their digits side by side, since formats of 4 bits keep weights j and j + 16 of a block in one byte:
+ *
+ *     A[0..16) B[0..16) ... A[16..32) B[16..32) ...
+ *
+ * An incomplete last group has zeros for the blocks that it lacks. */
 void integer_split(size_t cols, size_t together, activation_row row);
 
 /* Where the digits of column c then are. */

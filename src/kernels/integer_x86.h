@@ -37,10 +37,10 @@ INLINE __m256 fp4_scales(const uint8_t *exponents) {
 
 INLINE __m256 q8_scales(const uint16_t *halves) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves)); }
 
-/* Blocks of a row that a panel's first pass leaves to its second, at most: the rows of gpt-oss are of 90 and 128. */
+/* Blocks of a row that a panel's first pass leaves to its second, at most: the rows of gpt-oss have 90 and 128. */
 enum { PANEL_SPAN = 96 };
 
-/* Tokens that go through a panel together. */
+/* Tokens that go through the first pass together. */
 enum { ROW_TOKENS = 2 };
 
 /* A panel's block sums, a token after the other, and weight scales, those of a block side by side. */
