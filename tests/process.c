@@ -100,3 +100,16 @@ void process_free(process_result *r) {
     buffer_free(&r->out);
     buffer_free(&r->err);
 }
+
+process_result process_expect(int ranks, const char *const *arguments, int exit_status, const char *out,
+                              const char *err) {
+    process_result r = process_run(ranks, arguments, NULL);
+    if (r.exit_status != exit_status || !strstr(r.out.data, out) || !strstr(r.err.data, err))
+        fail_msg("exit status %d for %d, stdout: %s, stderr: %s", r.exit_status, exit_status, r.out.data, r.err.data);
+    return r;
+}
+
+void process_expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err) {
+    process_result r = process_expect(ranks, arguments, exit_status, out, err);
+    process_free(&r);
+}

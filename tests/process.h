@@ -33,4 +33,10 @@ const char **process_command(int ranks, const char *const *arguments);
 
 void process_free(process_result *r);
 
+/* process_run without input; the test fails unless the process ends with exit_status and writes `out` and `err`
+ * somewhere on standard output and standard error. */
+process_result process_expect(int ranks, const char *const *arguments, int exit_status, const char *out,
+                              const char *err);
+void process_expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err);
+
 #endif

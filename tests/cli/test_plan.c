@@ -24,19 +24,6 @@ static void write_file(const char *path, const char *text) {
     fclose(f);
 }
 
-static process_result expect(int ranks, const char *const *arguments, int exit_status, const char *out,
-                             const char *err) {
-    process_result r = process_run(ranks, arguments, NULL);
-    if (r.exit_status != exit_status || !strstr(r.out.data, out) || !strstr(r.err.data, err))
-        fail_msg("exit status %d for %d, stdout: %s, stderr: %s", r.exit_status, exit_status, r.out.data, r.err.data);
-    return r;
-}
-
-static void expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err) {
-    process_result r = expect(ranks, arguments, exit_status, out, err);
-    process_free(&r);
-}
-
 static double number(const cJSON *object, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
     if (!cJSON_IsNumber(item)) fail_msg("no number %s", name);
@@ -45,7 +32,7 @@ static double number(const cJSON *object, const char *name) {
 
 /* Layers follow each other from 0 to the last; sums are right. The caller deletes it. */
 static cJSON *planned(int ranks, const char *const *arguments, int want_ranks) {
-    process_result r = expect(ranks, arguments, 0, "{", "");
+    process_result r = process_expect(ranks, arguments, 0, "{", "");
     cJSON *plan = cJSON_Parse(r.out.data), *rank;
     assert_non_null(plan);
     process_free(&r);
@@ -72,9 +59,9 @@ static void it_plans_for_the_machines_that_are_here(void **state) {
     setenv("XDG_CACHE_HOME", cache, 1);
     for (int ranks = 0; ranks <= 3; ranks++)
         cJSON_Delete(planned(ranks, COMMAND("plan", "--gguf", GOLDEN, "--json"), ranks ? ranks : 1));
-    expect_only(2, COMMAND("plan", "--gguf", GOLDEN), 0, "rank  node", "");
-    expect_only(0, COMMAND("plan", "--gguf", GOLDEN), 0, "one sequence: ", "");
-    expect_only(5, COMMAND("plan", "--gguf", GOLDEN), 2, "", "at most 4 ranks");
+    process_expect_only(2, COMMAND("plan", "--gguf", GOLDEN), 0, "rank  node", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", GOLDEN), 0, "one sequence: ", "");
+    process_expect_only(5, COMMAND("plan", "--gguf", GOLDEN), 2, "", "at most 4 ranks");
     char command[600];
     snprintf(command, sizeof command, "ls '%s'/gptoss-dist/speed-* > /dev/null && rm -r '%s'", cache, cache);
     assert_int_equal(system(command), 0); /* measured figures were kept */
@@ -99,17 +86,17 @@ static void it_plans_for_machines_elsewhere(void **state) {
     assert_non_null(strstr(picture.data, "slow"));
     assert_non_null(strstr(picture.data, "</svg>"));
     buffer_free(&picture);
-    expect_only(3, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--parallel", "8", "--for", "latency"), 0,
-                "8 sequences at once", "");
+    process_expect_only(3, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--parallel", "8", "--for", "latency"),
+                        0, "8 sequences at once", "");
 }
 
 /* Numbers that people will act on: what is advised must do. */
 static void too_little_memory_is_explained(void **state) {
     const char *nodes = path_in(state, "small.json"), *model = path_in(state, "tiny.gguf");
-    expect_only(0, COMMAND("synth", model, "--shape", "tiny", "--layers", "40"), 0, "", "");
+    process_expect_only(0, COMMAND("synth", model, "--shape", "tiny", "--layers", "40"), 0, "", "");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"672M\"}]}"); /* 160 MB beside what the system keeps */
-    process_result r =
-        expect(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes), 1, "", "are missing in all");
+    process_result r = process_expect(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes), 1, "",
+                                      "are missing in all");
     assert_non_null(strstr(r.err.data, " GiB more; or"));
     assert_non_null(strstr(r.err.data, "or with another node that has"));
     assert_non_null(strstr(r.err.data, "or expert 0 alone (--moe-fallback)"));
@@ -117,28 +104,31 @@ static void too_little_memory_is_explained(void **state) {
     assert_non_null(layers);
     char count[16];
     snprintf(count, sizeof count, "%d", atoi(layers + 9));
-    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 0,
-                "one sequence", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 0,
+                        "one sequence", "");
     snprintf(count, sizeof count, "%d", atoi(layers + 9) + 1);
-    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 1, "",
-                "does not fit");
-    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--moe-fallback"), 0,
-                "one sequence", "");
-    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--memory", "4G"), 0,
-                "one sequence", "");
-    expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--memory", "700M", "--ranks", "2"), 0,
-                "one sequence", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--layers", count), 1,
+                        "", "does not fit");
+    process_expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--moe-fallback"), 0,
+                        "one sequence", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes, "--memory", "4G"), 0,
+                        "one sequence", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--memory", "700M", "--ranks", "2"), 0,
+                        "one sequence", "");
     process_free(&r);
 }
 
 static void a_slice_tells_of_the_whole_model(void **state) {
     const char *slice = path_in(state, "part.gguf"), *nodes = path_in(state, "nodes.json");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"2G\", \"count\": 2}]}");
-    expect_only(0, COMMAND("slice", GOLDEN, slice, "--layers", "1", "--experts", "2-3"), 0, "", "");
+    process_expect_only(0, COMMAND("slice", GOLDEN, slice, "--layers", "1", "--experts", "2-3"), 0, "", "");
     assert_int_equal(symlink(slice, path_in(state, "part-0.gguf")), 0);
-    expect_only(0, COMMAND("plan", "--gguf", path_in(state, "part-%r.gguf"), "--nodes", nodes), 0, "one sequence", "");
-    process_result whole = expect(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json"), 0, "ranks", "");
-    process_result part = expect(0, COMMAND("plan", "--gguf", slice, "--nodes", nodes, "--json"), 0, "ranks", "");
+    process_expect_only(0, COMMAND("plan", "--gguf", path_in(state, "part-%r.gguf"), "--nodes", nodes), 0,
+                        "one sequence", "");
+    process_result whole =
+        process_expect(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json"), 0, "ranks", "");
+    process_result part =
+        process_expect(0, COMMAND("plan", "--gguf", slice, "--nodes", nodes, "--json"), 0, "ranks", "");
     assert_string_equal(whole.out.data, part.out.data);
     process_free(&whole);
     process_free(&part);
@@ -163,8 +153,9 @@ static void wrong_requests_are_named(void **state) {
         {COMMAND("plan", "--gguf", GOLDEN, "--ranks", "2", "--nodes", nodes), "exclude each other"},
     };
     unsetenv("GPT_OSS_GGUF_PATH");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
-    expect_only(2, COMMAND("plan", "--gguf", GOLDEN, "--for", "fun"), 2, "", "--for is");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        process_expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
+    process_expect_only(2, COMMAND("plan", "--gguf", GOLDEN, "--for", "fun"), 2, "", "--for is");
 }
 
 int main(void) {

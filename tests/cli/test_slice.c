@@ -16,37 +16,24 @@ static const char *path_in(void **state, const char *name) {
     return path;
 }
 
-static process_result expect(int ranks, const char *const *arguments, int exit_status, const char *out,
-                             const char *err) {
-    process_result r = process_run(ranks, arguments, NULL);
-    if (r.exit_status != exit_status || !strstr(r.out.data, out) || !strstr(r.err.data, err))
-        fail_msg("exit status %d for %d, stdout: %s, stderr: %s", r.exit_status, exit_status, r.out.data, r.err.data);
-    return r;
-}
-
-static void expect_only(int ranks, const char *const *arguments, int exit_status, const char *out, const char *err) {
-    process_result r = expect(ranks, arguments, exit_status, out, err);
-    process_free(&r);
-}
-
 /* The same 40 tokens from slices on `ranks` ranks as from the whole file. */
 static void compare_answers(void **state, const char *model, int ranks, bool fallback) {
     const char *pattern = path_in(state, "slice-%r.gguf");
     char count[16];
     snprintf(count, sizeof count, "%d", ranks);
-    expect_only(0,
-                fallback ? COMMAND("slice", model, pattern, "--ranks", count, "--force", "--moe-fallback")
-                         : COMMAND("slice", model, pattern, "--ranks", count, "--force"),
-                0, "slice-0.gguf: layer", "");
+    process_expect_only(0,
+                        fallback ? COMMAND("slice", model, pattern, "--ranks", count, "--force", "--moe-fallback")
+                                 : COMMAND("slice", model, pattern, "--ranks", count, "--force"),
+                        0, "slice-0.gguf: layer", "");
     const char *files[] = {model, pattern};
     process_result answers[2];
     for (int i = 0; i < 2; i++)
-        answers[i] = expect(i == 0 ? 0 : ranks,
-                            fallback ? COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony", "--json",
-                                               "--max-tokens", "40", "--moe-fallback")
-                                     : COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony", "--json",
-                                               "--max-tokens", "40"),
-                            0, "\"token\"", "");
+        answers[i] = process_expect(i == 0 ? 0 : ranks,
+                                    fallback ? COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony",
+                                                       "--json", "--max-tokens", "40", "--moe-fallback")
+                                             : COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony",
+                                                       "--json", "--max-tokens", "40"),
+                                    0, "\"token\"", "");
     /* Up to the summary, which has times in it, all lines are equal. */
     const char *ends[] = {strstr(answers[0].out.data, "\"finish_reason\""),
                           strstr(answers[1].out.data, "\"finish_reason\"")};
@@ -75,10 +62,10 @@ static void slices_and_whole_files_work_together(void **state) {
     char target[512];
     assert_non_null(realpath(GOLDEN, target));
     assert_int_equal(symlink(target, whole), 0);
-    expect_only(0, COMMAND("slice", GOLDEN, wide, "--layers", "1-3"), 0, "layers 1 to 3 of 4, all experts", "");
-    process_result alone = expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3"), 0, "", "");
-    process_result both =
-        expect(2, COMMAND("run", "--gguf", path_in(state, "m-%r.gguf"), "--tokens", "1,2,3"), 0, "", "rank 1: layers");
+    process_expect_only(0, COMMAND("slice", GOLDEN, wide, "--layers", "1-3"), 0, "layers 1 to 3 of 4, all experts", "");
+    process_result alone = process_expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3"), 0, "", "");
+    process_result both = process_expect(2, COMMAND("run", "--gguf", path_in(state, "m-%r.gguf"), "--tokens", "1,2,3"),
+                                         0, "", "rank 1: layers");
     assert_true(alone.out.size > 2);
     assert_string_equal(alone.out.data, both.out.data);
     process_free(&alone);
@@ -88,41 +75,49 @@ static void slices_and_whole_files_work_together(void **state) {
 static void partial_models_run_from_slices(void **state) {
     const char *first = path_in(state, "p-0.gguf"), *last = path_in(state, "p-1.gguf");
     const char *pattern = path_in(state, "p-%r.gguf");
-    expect_only(0, COMMAND("slice", GOLDEN, first, "--layers", "0"), 0, "layer 0 of 4", "");
-    expect_only(0, COMMAND("slice", GOLDEN, last, "--layers", "1-2", "--with-output"), 0, "layers 1 to 2 of 4", "");
-    process_result alone = expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3", "--layers", "3"), 0, "", "");
-    process_result both =
-        expect(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--layers", "3"), 0, "", "rank 1: layers 1");
+    process_expect_only(0, COMMAND("slice", GOLDEN, first, "--layers", "0"), 0, "layer 0 of 4", "");
+    process_expect_only(0, COMMAND("slice", GOLDEN, last, "--layers", "1-2", "--with-output"), 0, "layers 1 to 2 of 4",
+                        "");
+    process_result alone =
+        process_expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3", "--layers", "3"), 0, "", "");
+    process_result both = process_expect(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--layers", "3"), 0,
+                                         "", "rank 1: layers 1");
     assert_string_equal(alone.out.data, both.out.data);
     process_free(&alone);
     process_free(&both);
-    expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3"), 2, "", "its slice ends with layer 2");
+    process_expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3"), 2, "",
+                        "its slice ends with layer 2");
 }
 
 static void what_is_missing_is_told(void **state) {
     const char *pattern = path_in(state, "q-%r.gguf");
-    expect_only(0, COMMAND("slice", GOLDEN, pattern, "--ranks", "3"), 0, "q-2.gguf", "");
-    expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "rank 1, the last one, needs layer 3");
-    expect_only(4, COMMAND("run", "--gguf", pattern, "--tokens", "1", "--weights", "local"), 2, "", "q-3.gguf: cannot open");
-    expect_only(1, COMMAND("run", "--gguf", path_in(state, "q-1.gguf"), "--tokens", "1"), 2, "",
-                "rank 0 needs layer 0");
+    process_expect_only(0, COMMAND("slice", GOLDEN, pattern, "--ranks", "3"), 0, "q-2.gguf", "");
+    process_expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "",
+                        "rank 1, the last one, needs layer 3");
+    process_expect_only(4, COMMAND("run", "--gguf", pattern, "--tokens", "1", "--weights", "local"), 2, "",
+                        "q-3.gguf: cannot open");
+    process_expect_only(1, COMMAND("run", "--gguf", path_in(state, "q-1.gguf"), "--tokens", "1"), 2, "",
+                        "rank 0 needs layer 0");
     /* Of another model. */
-    expect_only(0, COMMAND("slice", TEST_DATA "/golden/bf16.gguf", path_in(state, "q-1.gguf"), "--rank=1/3", "--force"),
-                0, "q-1.gguf", "");
-    expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "differs from that of rank 0");
+    process_expect_only(
+        0, COMMAND("slice", TEST_DATA "/golden/bf16.gguf", path_in(state, "q-1.gguf"), "--rank=1/3", "--force"), 0,
+        "q-1.gguf", "");
+    process_expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "differs from that of rank 0");
     /* Of too few experts. */
-    expect_only(0, COMMAND("slice", GOLDEN, path_in(state, "q-1.gguf"), "--rank=1/3", "--experts", "0-3", "--force"), 0,
-                "experts 0 to 3 of 8", "");
-    expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "q-1.gguf lacks experts: 0 to 7");
+    process_expect_only(
+        0, COMMAND("slice", GOLDEN, path_in(state, "q-1.gguf"), "--rank=1/3", "--experts", "0-3", "--force"), 0,
+        "experts 0 to 3 of 8", "");
+    process_expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "q-1.gguf lacks experts: 0 to 7");
 }
 
 static void inspect_tells_that_a_file_is_a_slice(void **state) {
     const char *path = path_in(state, "look.gguf");
-    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "1-2", "--experts", "3"), 0, "", "");
-    expect_only(0, COMMAND("inspect", path), 0, "a slice with layers 1 to 2 of 4, expert 3 of 8, neither embedding",
-                "");
-    expect_only(0, COMMAND("inspect", path, "--json"), 0, "\"slice\": {\"layers\": [1, 3], \"experts\": [3, 4], ", "");
-    expect_only(0, COMMAND("inspect", GOLDEN, "--json"), 0, "\"slice\": null", "");
+    process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "1-2", "--experts", "3"), 0, "", "");
+    process_expect_only(0, COMMAND("inspect", path), 0,
+                        "a slice with layers 1 to 2 of 4, expert 3 of 8, neither embedding", "");
+    process_expect_only(0, COMMAND("inspect", path, "--json"), 0,
+                        "\"slice\": {\"layers\": [1, 3], \"experts\": [3, 4], ", "");
+    process_expect_only(0, COMMAND("inspect", GOLDEN, "--json"), 0, "\"slice\": null", "");
 }
 
 static void wrong_requests_are_named(void **state) {
@@ -147,11 +142,13 @@ static void wrong_requests_are_named(void **state) {
         {COMMAND("slice", "/nowhere.gguf", path, "--layers", "0"), "/nowhere.gguf: cannot open"},
         {COMMAND("slice", GOLDEN, "/nowhere/x.gguf", "--layers", "0"), "cannot create /nowhere/x.gguf"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        process_expect_only(0, cases[i].arguments, 2, "", cases[i].hint);
     assert_int_equal(access(path, F_OK), -1);
-    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 0, "", "");
-    expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 2, "", "--force replaces it");
-    expect_only(0, COMMAND("slice", path, path_in(state, "other.gguf"), "--layers", "1"), 2, "", "it cannot give");
+    process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 0, "", "");
+    process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 2, "", "--force replaces it");
+    process_expect_only(0, COMMAND("slice", path, path_in(state, "other.gguf"), "--layers", "1"), 2, "",
+                        "it cannot give");
 }
 
 int main(void) {
