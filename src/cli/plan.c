@@ -122,7 +122,8 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
     uint32_t n = r->placement.stages;
     TRY(advise(&r->model, nodes, n, &help, err));
     placement p;
-    bool fallback_fits = placement_find(fallback, nodes, n, PLAN_FOR_ANYTHING, &p, NULL) == GPTOSS_OK;
+    bool fallback_fits =
+        placement_find(fallback, nodes, n, &(plan_wish){.goal = PLAN_FOR_ANYTHING}, &p, NULL) == GPTOSS_OK;
     if (fallback_fits) placement_free(&p);
     const double gib = 1 << 30;
     gptoss_status status = buffer_printf(&text, err, "the model does not fit: ");
@@ -163,7 +164,8 @@ static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_re
     gptoss_status status = mem_array(n, sizeof *links, "plan", &links, err);
     for (uint32_t i = 0; status == GPTOSS_OK && i < n; i++) links[i] = r->nodes[i].link;
     if (status == GPTOSS_OK) status = model_needs(sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
-    if (status == GPTOSS_OK) status = placement_find(&r->model, nodes, n, r->goal, &r->placement, err);
+    if (status == GPTOSS_OK)
+        status = placement_find(&r->model, nodes, n, &(plan_wish){.goal = r->goal}, &r->placement, err);
     if (status == GPTOSS_NO_MEMORY && r->model.layers) status = explain_shortage(r, nodes, &fallback, err);
     if (status == GPTOSS_OK) {
         /* Logits come back whole. */

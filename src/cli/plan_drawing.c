@@ -36,7 +36,7 @@ typedef struct scales {
 static scales fit(const plan_report *r) {
     double bytes = 1, time = 1;
     for (uint32_t i = 0; i < r->placement.stages; i++) {
-        const plan_stage *s = &r->placement.stage[i];
+        const plan_rank *s = &r->placement.rank[i];
         double held = (double)(s->weights + s->kv + r->model.own), memory = (double)r->nodes[i].memory;
         if (held > bytes) bytes = held;
         if (memory > bytes) bytes = memory;
@@ -55,7 +55,7 @@ static gptoss_status put_piece(buffer *out, const char *kind, double *x, int y, 
 }
 
 static gptoss_status put_row(const plan_report *r, uint32_t i, scales scale, buffer *out, gptoss_error *err) {
-    const plan_stage *s = &r->placement.stage[i];
+    const plan_rank *s = &r->placement.rank[i];
     const node_facts *n = &r->nodes[i];
     int y = TOP + ROW * (int)i;
     double x = MEMORY_LEFT;

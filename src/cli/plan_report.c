@@ -5,25 +5,25 @@
 #include <string.h>
 
 static double gib(uint64_t bytes) { return (double)bytes / (double)(1 << 30); }
-static double milliseconds(const plan_stage *s) { return (double)s->nanoseconds / 1e6; }
+static double milliseconds(const plan_rank *s) { return (double)s->nanoseconds / 1e6; }
 
 static const char *goal_name(const plan_report *r) { return r->goal == PLAN_FOR_LATENCY ? "latency" : "throughput"; }
 
 static uint64_t weight_bytes(const plan_report *r) {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < r->placement.stages; i++) bytes += r->placement.stage[i].weights;
+    for (uint32_t i = 0; i < r->placement.stages; i++) bytes += r->placement.rank[i].weights;
     return bytes;
 }
 
 static uint64_t kv_bytes(const plan_report *r) {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < r->placement.stages; i++) bytes += r->placement.stage[i].kv;
+    for (uint32_t i = 0; i < r->placement.stages; i++) bytes += r->placement.rank[i].kv;
     return bytes;
 }
 
 /* ---- for people ---- */
 
-static const char *layers_text(const plan_stage *s, char *text, size_t size) {
+static const char *layers_text(const plan_rank *s, char *text, size_t size) {
     if (s->layer_end - s->layer_begin == 1)
         snprintf(text, size, "%u", s->layer_begin);
     else
@@ -32,7 +32,7 @@ static const char *layers_text(const plan_stage *s, char *text, size_t size) {
 }
 
 static void print_row(FILE *out, const plan_report *r, uint32_t i, int name_width) {
-    const plan_stage *s = &r->placement.stage[i];
+    const plan_rank *s = &r->placement.rank[i];
     const node_facts *n = &r->nodes[i];
     char layers[24], experts[12];
     if (r->expert_0_only)
@@ -91,7 +91,7 @@ static void add_number(cJSON *object, const char *name, double value) {
 }
 
 static cJSON *rank_json(const plan_report *r, uint32_t i) {
-    const plan_stage *s = &r->placement.stage[i];
+    const plan_rank *s = &r->placement.rank[i];
     const node_facts *n = &r->nodes[i];
     cJSON *o = cJSON_CreateObject();
     cJSON_AddNumberToObject(o, "rank", i);

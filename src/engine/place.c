@@ -46,13 +46,14 @@ static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *
 static gptoss_status find_placement(engine *e, const plan_model *model, plan_node *nodes, placement *out,
                                     gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
-    gptoss_status status = placement_find(model, nodes, size, e->config.goal, out, err);
+    const plan_wish wish = {.shards = 1, .goal = e->config.goal};
+    gptoss_status status = placement_find(model, nodes, size, &wish, out, err);
     if (status != GPTOSS_NO_MEMORY) return status;
     advice help;
     TRY(advise(model, nodes, size, &help, err));
     e->missing_memory = help.each_more;
     for (uint32_t i = 0; i < size; i++) nodes[i].memory += help.each_more;
-    return placement_find(model, nodes, size, e->config.goal, out, err);
+    return placement_find(model, nodes, size, &wish, out, err);
 }
 
 /* Rank 0: bounds[size + 1]. */
@@ -71,7 +72,7 @@ static gptoss_status find_bounds(engine *e, const rank_offer *offers, uint32_t *
                                .output = offers[i].output};
     gptoss_status status = read_needs(e, &model, err);
     if (status == GPTOSS_OK) status = find_placement(e, &model, nodes, &found, err);
-    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) bounds[i + 1] = found.stage[i].layer_end;
+    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) bounds[i + 1] = found.rank[i].layer_end;
     placement_free(&found);
     model_needs_free(&model);
     free(nodes);

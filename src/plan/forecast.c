@@ -12,7 +12,7 @@ static double crossing(const plan_link *link, uint64_t bytes) {
 forecast forecast_of(const placement *p, const plan_link *links, const plan_traffic *traffic) {
     double network = 0, computing = 0, slowest = 0;
     for (uint32_t i = 0; i < p->stages; i++) {
-        double stage = (double)p->stage[i].nanoseconds / 1e9;
+        double stage = (double)p->rank[i].nanoseconds / 1e9;
         double hop =
             p->stages > 1 ? crossing(&links[i], i + 1 < p->stages ? traffic->hop_bytes : traffic->result_bytes) : 0;
         network += hop;
@@ -31,7 +31,7 @@ forecast forecast_of(const placement *p, const plan_link *links, const plan_traf
 static bool try_order(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n, plan_goal goal,
                       const plan_traffic *traffic, forecast *out) {
     placement p;
-    if (placement_find(m, nodes, n, goal, &p, NULL) != GPTOSS_OK) return false;
+    if (placement_find(m, nodes, n, &(plan_wish){.goal = goal}, &p, NULL) != GPTOSS_OK) return false;
     *out = forecast_of(&p, links, traffic);
     placement_free(&p);
     return true;
@@ -69,7 +69,7 @@ gptoss_status forecast_best_last(const plan_model *m, const plan_node *nodes, co
 
 static bool fits(const plan_model *m, const plan_node *nodes, uint32_t n) {
     placement p;
-    if (placement_find(m, nodes, n, PLAN_FOR_ANYTHING, &p, NULL) != GPTOSS_OK) return false;
+    if (placement_find(m, nodes, n, &(plan_wish){.goal = PLAN_FOR_ANYTHING}, &p, NULL) != GPTOSS_OK) return false;
     placement_free(&p);
     return true;
 }

@@ -9,7 +9,13 @@ static const uint64_t OWN_BYTES = 64 << 20;
 
 gptoss_status model_needs(const model_sizes *sizes, const hparams *hp, uint32_t n_layers, bool expert_0_only,
                           const kv_room *room, plan_model *out, gptoss_error *err) {
-    plan_model m = {.n_layers = n_layers, .embedding = sizes->embedding, .output = sizes->output, .own = OWN_BYTES};
+    plan_model m = {.n_layers = n_layers,
+                    .embedding = sizes->embedding,
+                    .output = sizes->output,
+                    .n_kv_heads = hp->n_kv_heads,
+                    .n_experts = expert_0_only ? 1 : hp->n_experts,
+                    .n_vocab = hp->n_vocab,
+                    .own = OWN_BYTES};
     TRY(mem_array(n_layers, sizeof *m.layers, "plan", &m.layers, err));
     for (uint32_t i = 0; i < n_layers; i++)
         m.layers[i] = (plan_layer){.held = model_sizes_layer(sizes, i, expert_0_only),
@@ -25,14 +31,16 @@ void model_needs_free(plan_model *m) {
 }
 
 gptoss_status placement_among_equals(const model_sizes *sizes, const hparams *hp, uint32_t n_layers, bool expert_0_only,
-                                     uint32_t n, placement *out, gptoss_error *err) {
+                                     uint32_t stages, uint32_t shards, placement *out, gptoss_error *err) {
     plan_model m;
     plan_node *nodes = NULL;
+    uint32_t n = stages * shards;
+    const plan_wish wish = {stages, shards, PLAN_FOR_THROUGHPUT};
     TRY(model_needs(sizes, hp, n_layers, expert_0_only, &(kv_room){.sequences = 1, .positions = 1, .chunk = 1}, &m,
                     err));
     gptoss_status status = mem_array(n, sizeof *nodes, "plan", &nodes, err);
     for (uint32_t i = 0; status == GPTOSS_OK && i < n; i++) nodes[i] = plan_node_default();
-    if (status == GPTOSS_OK) status = placement_find(&m, nodes, n, PLAN_FOR_THROUGHPUT, out, err);
+    if (status == GPTOSS_OK) status = placement_find(&m, nodes, n, &wish, out, err);
     free(nodes);
     model_needs_free(&m);
     return status;

@@ -11,8 +11,8 @@ gptoss_status model_needs(const model_sizes *sizes, const hparams *hp, uint32_t 
                           const kv_room *room, plan_model *out, gptoss_error *err);
 void model_needs_free(plan_model *m); /* and empties it */
 
-/* The cut that n equal ranks get when they have memory enough: what `slice` writes and `run` expects. */
+/* The cut that stages x shards equal ranks get when they have memory enough: what `slice` writes and `run` expects. */
 gptoss_status placement_among_equals(const model_sizes *sizes, const hparams *hp, uint32_t n_layers, bool expert_0_only,
-                                     uint32_t n, placement *out, gptoss_error *err);
+                                     uint32_t stages, uint32_t shards, placement *out, gptoss_error *err);
 
 #endif

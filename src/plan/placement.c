@@ -136,17 +136,23 @@ static uint64_t tighten(search *s, uint64_t *limit, uint64_t most, uint64_t high
 static gptoss_status take(const search *s, placement *out, gptoss_error *err) {
     const plan_model *m = s->model;
     placement p = {.stages = s->n, .shards = 1};
-    TRY(mem_array(s->n, sizeof *p.stage, "plan", &p.stage, err));
+    TRY(mem_array(s->n, sizeof *p.rank, "plan", &p.rank, err));
     uint32_t end = m->n_layers;
     for (uint32_t i = s->n; i-- > 0;) {
         uint32_t begin = s->begin[at(s, i, end)];
-        plan_stage stage = {begin, end, ends_bytes(m, i, s->n) - m->own, 0,
-                            layers_time(s, i, begin, end) + output_time(s, i)};
+        plan_rank rank = {.layer_begin = begin,
+                          .layer_end = end,
+                          .kv_heads = {0, m->n_kv_heads},
+                          .experts = {0, m->n_experts},
+                          .embedding_rows = {0, i == 0 ? m->n_vocab : 0},
+                          .output_rows = {0, i == s->n - 1 ? m->n_vocab : 0},
+                          .weights = ends_bytes(m, i, s->n) - m->own,
+                          .nanoseconds = layers_time(s, i, begin, end) + output_time(s, i)};
         for (uint32_t j = begin; j < end; j++) {
-            stage.weights += m->layers[j].held;
-            stage.kv += m->layers[j].kv;
+            rank.weights += m->layers[j].held;
+            rank.kv += m->layers[j].kv;
         }
-        p.stage[i] = stage;
+        p.rank[i] = rank;
         end = begin;
     }
     *out = p;
@@ -192,21 +198,24 @@ static gptoss_status solve(search *s, plan_goal goal, placement *out, gptoss_err
     return take(s, out, err);
 }
 
-gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, plan_goal goal, placement *out,
-                             gptoss_error *err) {
+gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, const plan_wish *wish,
+                             placement *out, gptoss_error *err) {
     if (n < 1 || n > m->n_layers)
         return error_set(err, GPTOSS_MISUSE, "%u ranks cannot share %u layers: start at most %u ranks", n, m->n_layers,
                          m->n_layers);
+    if (wish->shards > 1 || (wish->stages && wish->stages != n))
+        return error_set(err, GPTOSS_MISUSE, "%u ranks form no grid of %u stages x %u shards", n, wish->stages,
+                         wish->shards);
     if ((uint64_t)n * m->n_layers * m->n_layers > MOST_STEPS)
         return error_set(err, GPTOSS_MISUSE, "%u ranks and %u layers are too many to plan for", n, m->n_layers);
     search s;
     gptoss_status status = search_open(m, nodes, n, &s, err);
-    if (status == GPTOSS_OK) status = solve(&s, goal, out, err);
+    if (status == GPTOSS_OK) status = solve(&s, wish->goal, out, err);
     search_close(&s);
     return status;
 }
 
 void placement_free(placement *p) {
-    free(p->stage);
+    free(p->rank);
     *p = (placement){0};
 }

@@ -1,4 +1,7 @@
-/* placement.h: which layers go to which node. A pure function of the nodes, the model and the goal. */
+/* placement.h: which part of the model goes to which rank. A pure function of the nodes, the model and the goal.
+ *
+ * Ranks form a grid: rank = stage * shards + shard. A stage is consecutive layers; the ranks of a stage, its shards,
+ * hold the same layers and split their KV heads and experts. Each rank is a node. */
 #ifndef PLAN_PLACEMENT_H
 #define PLAN_PLACEMENT_H
 
@@ -16,9 +19,10 @@ typedef struct plan_layer {
 
 typedef struct plan_model {
     uint32_t n_layers;
-    plan_layer *layers;         /* [n_layers] */
-    uint64_t embedding, output; /* of the first and the last node; the output is read for every token */
-    uint64_t own;               /* of every rank: buffers, the program itself */
+    plan_layer *layers;                      /* [n_layers] */
+    uint64_t embedding, output;              /* bytes; the output is read for every token */
+    uint32_t n_kv_heads, n_experts, n_vocab; /* what shards split */
+    uint64_t own;                            /* of every rank: buffers, the program itself */
 } plan_model;
 
 typedef struct plan_node {
@@ -40,25 +44,38 @@ typedef enum plan_goal {
 /* "latency" or "throughput"; false for other names. */
 bool plan_goal_by_name(const char *name, plan_goal *out);
 
-typedef struct plan_stage {
-    uint32_t layer_begin, layer_end;
-    uint64_t weights, kv; /* bytes */
-    uint64_t nanoseconds; /* for one token */
-} plan_stage;
+/* From `begin` up to, but without, `end`; equal: nothing. */
+typedef struct plan_range {
+    uint32_t begin, end;
+} plan_range;
 
-/* stages x shards ranks. Each stage is one node as yet, so that shards is 1. */
+typedef struct plan_rank {
+    uint32_t layer_begin, layer_end;
+    plan_range kv_heads, experts;           /* of each of these layers */
+    plan_range embedding_rows, output_rows; /* rows of these matrices: tokens of the vocabulary */
+    uint64_t weights, kv;                   /* bytes */
+    uint64_t nanoseconds;                   /* for one token */
+} plan_rank;
+
 typedef struct placement {
     uint32_t stages, shards;
-    plan_stage *stage; /* [stages], owned */
+    plan_rank *rank; /* [stages * shards], a stage's shards beside each other; owned */
 } placement;
+
+/* What is asked of a placement. */
+typedef struct plan_wish {
+    uint32_t stages, shards; /* 0: whatever is best */
+    plan_goal goal;
+} plan_wish;
 
 /* Deals layers [0, n_layers) to nodes [0, n) in order, at least one to each; the first also gets the embedding, the
  * last the output. Of cuts as good as each other those are taken that read prompts fastest, and of these one that gives
- * later nodes fewer layers. GPTOSS_MISUSE: more nodes than layers.
+ * later nodes fewer layers. GPTOSS_MISUSE: more nodes than layers, or a grid that
+ * they cannot form.
  * GPTOSS_BAD_INPUT: not with the files they have, whatever their memory. GPTOSS_NO_MEMORY: their memory is too small;
  * advise (forecast.h) knows more. */
-gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, plan_goal goal, placement *out,
-                             gptoss_error *err);
+gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, const plan_wish *wish,
+                             placement *out, gptoss_error *err);
 void placement_free(placement *p); /* and empties it */
 
 /* Bytes that node `index` of n would hold with layers [begin, end). */

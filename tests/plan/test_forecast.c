@@ -10,15 +10,17 @@ static plan_layer layers[LAYERS];
 
 static plan_model model(void) {
     for (int i = 0; i < LAYERS; i++) layers[i] = (plan_layer){90 * MIB, 20 * MIB, 10 * MIB};
-    return (plan_model){LAYERS, layers, 30 * MIB, 50 * MIB, 5 * MIB};
+    return (plan_model){
+        .n_layers = LAYERS, .layers = layers, .embedding = 30 * MIB, .output = 50 * MIB, .own = 5 * MIB};
 }
 
 static void assert_near(double got, double want) { assert_true(fabs(got - want) <= 1e-9 * fabs(want)); }
 
 static void speeds_follow_from_stages_and_links(void **state) {
     (void)state;
-    plan_stage stages[] = {{0, 5, 0, 0, 20000000}, {5, 10, 0, 0, 30000000}};
-    const placement p = {2, 1, stages};
+    plan_rank ranks[] = {{.layer_end = 5, .nanoseconds = 20000000},
+                         {.layer_begin = 5, .layer_end = 10, .nanoseconds = 30000000}};
+    const placement p = {2, 1, ranks};
     const plan_link links[] = {{1e-3, 1e6}, {2e-3, 1e6}};
     forecast f = forecast_of(&p, links, &(plan_traffic){1000, 5000, 1});
     assert_near(f.network_seconds, 1e-3 + 1e-3 + 2e-3 + 5e-3);
@@ -29,7 +31,7 @@ static void speeds_follow_from_stages_and_links(void **state) {
     assert_near(f.all_streams, 1 / 0.030); /* the slowest stage */
     f = forecast_of(&p, links, &(plan_traffic){1000, 500000, 100});
     assert_near(f.all_streams, 1 / 0.502); /* the slowest link */
-    const placement alone = {1, 1, stages};
+    const placement alone = {1, 1, ranks};
     f = forecast_of(&alone, links, &(plan_traffic){1000, 5000, 1});
     assert_true(f.network_seconds == 0);
     assert_near(f.one_stream, 50);
@@ -54,7 +56,7 @@ static void the_best_last_node_is_found(void **state) {
             placement p;
             assert_ok(forecast_best_last(&m, nodes, links, 4, goal, &traffic, &last, &speed, err));
             assert_int_equal(last, fast);
-            assert_ok(placement_find(&m, nodes, 4, goal, &p, err));
+            assert_ok(placement_find(&m, nodes, 4, &(plan_wish){.goal = goal}, &p, err));
             now = forecast_of(&p, links, &traffic);
             assert_true(fast == 3 ? speed.one_stream == now.one_stream : speed.one_stream > now.one_stream);
             placement_free(&p);
@@ -66,7 +68,7 @@ static void the_best_last_node_is_found(void **state) {
 
 static bool works(const plan_model *m, const plan_node *nodes, uint32_t n) {
     placement p;
-    if (placement_find(m, nodes, n, PLAN_FOR_LATENCY, &p, NULL) != GPTOSS_OK) return false;
+    if (placement_find(m, nodes, n, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &p, NULL) != GPTOSS_OK) return false;
     placement_free(&p);
     return true;
 }

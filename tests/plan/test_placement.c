@@ -83,7 +83,7 @@ static void check(problem *p, plan_goal goal) {
     try_cuts(p, goal, false, cut, 1, &without_memory);
     placement got;
     gptoss_error err = {0};
-    gptoss_status status = placement_find(&p->model, p->nodes, p->n, goal, &got, &err);
+    gptoss_status status = placement_find(&p->model, p->nodes, p->n, &(plan_wish){.goal = goal}, &got, &err);
     if (!best.exists) {
         assert_int_equal(status, without_memory.exists ? GPTOSS_NO_MEMORY : GPTOSS_BAD_INPUT);
         assert_true(err.text[0]);
@@ -92,9 +92,11 @@ static void check(problem *p, plan_goal goal) {
     if (status != GPTOSS_OK) fail_msg("%s", err.text);
     assert_int_equal(got.stages, p->n);
     assert_int_equal(got.shards, 1);
+    assert_int_equal(got.rank[0].embedding_rows.end, p->model.n_vocab);
+    assert_int_equal(got.rank[p->n - 1].output_rows.end, p->model.n_vocab);
     uint64_t sum = 0, slowest = 0;
     for (uint32_t i = 0; i < p->n; i++) {
-        const plan_stage *s = &got.stage[i];
+        const plan_rank *s = &got.rank[i];
         assert_int_equal(s->layer_begin, best.cut[i]);
         assert_int_equal(s->layer_end, best.cut[i + 1]);
         assert_int_equal(s->weights + s->kv + p->model.own,
@@ -108,7 +110,7 @@ static void check(problem *p, plan_goal goal) {
 }
 
 static void make_equal(problem *p, uint32_t n_layers, uint32_t n) {
-    *p = (problem){.model = {.n_layers = n_layers, .layers = p->layers}, .n = n};
+    *p = (problem){.model = {.n_layers = n_layers, .layers = p->layers, .n_vocab = 32}, .n = n};
     for (uint32_t i = 0; i < n; i++) {
         p->nodes[i] = (plan_node){UINT64_MAX, 1, 0, n_layers, true, true};
         set_slowness(p, i, 1);
@@ -162,17 +164,18 @@ static void a_real_model_in_four(void **state) {
     plan_node nodes[4];
     for (int j = 0; j < 24; j++) layers[j] = (plan_layer){450000000, 81000000, 1000000};
     for (int i = 0; i < 4; i++) nodes[i] = (plan_node){UINT64_C(16) << 30, 20e9, 0, 24, true, true};
-    const plan_model m = {24, layers, 616000000, 616000000, 64 << 20};
+    const plan_model m = {
+        .n_layers = 24, .layers = layers, .embedding = 616000000, .output = 616000000, .own = 64 << 20};
     const uint32_t equal[] = {8, 16, 23, 24}, uneven[] = {9, 18, 22, 24};
     placement p;
-    assert_ok(placement_find(&m, nodes, 4, PLAN_FOR_THROUGHPUT, &p, err));
-    for (int i = 0; i < 4; i++) assert_int_equal(p.stage[i].layer_end, equal[i]);
+    assert_ok(placement_find(&m, nodes, 4, &(plan_wish){.goal = PLAN_FOR_THROUGHPUT}, &p, err));
+    for (int i = 0; i < 4; i++) assert_int_equal(p.rank[i].layer_end, equal[i]);
     placement_free(&p);
     /* One machine has a quarter of the memory and half the speed: it gets what it can bear. */
     nodes[2].memory = UINT64_C(2) << 30;
     nodes[2].read_rate = 10e9;
-    assert_ok(placement_find(&m, nodes, 4, PLAN_FOR_THROUGHPUT, &p, err));
-    for (int i = 0; i < 4; i++) assert_int_equal(p.stage[i].layer_end, uneven[i]);
+    assert_ok(placement_find(&m, nodes, 4, &(plan_wish){.goal = PLAN_FOR_THROUGHPUT}, &p, err));
+    for (int i = 0; i < 4; i++) assert_int_equal(p.rank[i].layer_end, uneven[i]);
     placement_free(&p);
 }
 
@@ -184,8 +187,8 @@ static void one_stream_prefers_the_fast_machine(void **state) {
     set_slowness(&p, 1, 5);
     set_slowness(&p, 2, 5);
     placement got;
-    assert_ok(placement_find(&p.model, p.nodes, 3, PLAN_FOR_LATENCY, &got, err));
-    assert_int_equal(got.stage[0].layer_end, 6);
+    assert_ok(placement_find(&p.model, p.nodes, 3, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &got, err));
+    assert_int_equal(got.rank[0].layer_end, 6);
     placement_free(&got);
 }
 
@@ -197,12 +200,15 @@ static void too_many_or_no_nodes_are_misuse(void **state) {
     const uint32_t counts[] = {0, 4, 8, UINT32_MAX};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         gptoss_error err = {0};
-        assert_int_equal(placement_find(&p.model, p.nodes, counts[i], PLAN_FOR_LATENCY, &got, &err), GPTOSS_MISUSE);
+        assert_int_equal(
+            placement_find(&p.model, p.nodes, counts[i], &(plan_wish){.goal = PLAN_FOR_LATENCY}, &got, &err),
+            GPTOSS_MISUSE);
         assert_non_null(strstr(err.text, "at most 3"));
     }
     gptoss_error err = {0};
     p.model.n_layers = 1 << 20;
-    assert_int_equal(placement_find(&p.model, p.nodes, 3, PLAN_FOR_LATENCY, &got, &err), GPTOSS_MISUSE);
+    assert_int_equal(placement_find(&p.model, p.nodes, 3, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &got, &err),
+                     GPTOSS_MISUSE);
 }
 
 /* The text names the rank and the layers. */
@@ -226,14 +232,16 @@ static void slices_that_leave_a_gap_are_told(void **state) {
         p.nodes[cases[i].node].layer_end = cases[i].end;
         p.nodes[cases[i].node].embedding = cases[i].embedding;
         p.nodes[cases[i].node].output = cases[i].output;
-        assert_int_equal(placement_find(&p.model, p.nodes, 3, PLAN_FOR_LATENCY, &got, &err), GPTOSS_BAD_INPUT);
+        assert_int_equal(placement_find(&p.model, p.nodes, 3, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &got, &err),
+                         GPTOSS_BAD_INPUT);
         if (!strstr(err.text, cases[i].hint)) fail_msg("no \"%s\" in \"%s\"", cases[i].hint, err.text);
     }
     gptoss_error err = {0};
     make_equal(&p, 6, 3);
     p.nodes[0].layer_end = 2;
     p.nodes[1].layer_begin = 4;
-    assert_int_equal(placement_find(&p.model, p.nodes, 3, PLAN_FOR_LATENCY, &got, &err), GPTOSS_BAD_INPUT);
+    assert_int_equal(placement_find(&p.model, p.nodes, 3, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &got, &err),
+                     GPTOSS_BAD_INPUT);
     assert_non_null(strstr(err.text, "layers 2 to 3 are missing"));
 }
 
