@@ -26,16 +26,38 @@ static void give_way(double waited) {
     nanosleep(&(struct timespec){0, (long)(pause * 1e9)}, NULL);
 }
 
+static size_t received(const MPI_Status *status) {
+    int bytes = 0;
+    MPI_Get_count(status, MPI_BYTE, &bytes);
+    return bytes == MPI_UNDEFINED ? 0 : (size_t)bytes;
+}
+
 size_t link_wait(MPI_Request *request) {
     MPI_Status status;
-    int done = 0, bytes = 0;
+    int done = 0;
     if (*request == MPI_REQUEST_NULL) return 0;
     double start = clock_seconds();
     for (;;) {
         MPI_Test(request, &done, &status);
-        if (done) break;
+        if (done) return received(&status);
         give_way(clock_seconds() - start);
     }
-    MPI_Get_count(&status, MPI_BYTE, &bytes);
-    return bytes == MPI_UNDEFINED ? 0 : (size_t)bytes;
+}
+
+size_t link_wait_any(MPI_Request *requests, int count, int *which) {
+    double start = clock_seconds();
+    for (;;) {
+        MPI_Status status;
+        int done = 0, idle = 0;
+        for (int i = 0; i < count; i++) {
+            if (requests[i] == MPI_REQUEST_NULL) idle++;
+            if (requests[i] != MPI_REQUEST_NULL) MPI_Test(&requests[i], &done, &status);
+            if (!done) continue;
+            *which = i;
+            return received(&status);
+        }
+        *which = count;
+        if (idle == count) return 0;
+        give_way(clock_seconds() - start);
+    }
 }

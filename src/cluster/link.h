@@ -15,4 +15,8 @@ void link_receive(void *data, size_t capacity, int from, int tag, MPI_Request *r
  * a rank that waits long leaves the core to whoever can use it. MPI_REQUEST_NULL is complete, with 0 bytes. */
 size_t link_wait(MPI_Request *request);
 
+/* Waits in the same way until one of requests[count] is complete: the one with the lowest index when several are.
+ * *which is that index, or `count`, with 0 bytes, when all are MPI_REQUEST_NULL. */
+size_t link_wait_any(MPI_Request *requests, int count, int *which);
+
 #endif

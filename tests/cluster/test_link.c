@@ -76,6 +76,31 @@ static void messages_keep_their_order(void **state) {
     }
 }
 
+/* Of messages from all other ranks the one that is there is taken, even when those before it never come. */
+static void whatever_comes_first_is_taken(void **state) {
+    (void)state;
+    enum { MOST = 8 };
+    MPI_Request sent, waiting[MOST];
+    uint32_t in[MOST], token;
+    int which = -1;
+    for (int i = 0; i < world.size; i++) waiting[i] = MPI_REQUEST_NULL;
+    assert_int_equal(link_wait_any(waiting, world.size, &which), 0);
+    assert_int_equal(which, world.size);
+    for (int i = 1; i < world.size; i++) link_receive(&in[i], sizeof in[i], neighbour(i), 40, &waiting[i]);
+    for (int i = world.size - 1; i > 0; i--) { /* the one that was posted last sends first */
+        MPI_Barrier(MPI_COMM_WORLD);
+        token = (uint32_t)(world.rank + 1000);
+        link_send(&token, sizeof token, neighbour(-i), 40, &sent);
+        assert_int_equal(link_wait_any(waiting, world.size, &which), sizeof token);
+        assert_int_equal(which, i);
+        assert_true(waiting[i] == MPI_REQUEST_NULL);
+        assert_int_equal(in[i], neighbour(i) + 1000);
+        link_wait(&sent);
+    }
+    assert_int_equal(link_wait_any(waiting, world.size, &which), 0);
+    assert_int_equal(which, world.size);
+}
+
 /* A rank sends only after its neighbour has waited for a while: the waiting must end all the same. */
 static void long_waits_end(void **state) {
     (void)state;
@@ -144,8 +169,11 @@ static void print_what_waiting_costs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_to_wait_for_is_complete), cmocka_unit_test(messages_of_every_size_arrive),
-        cmocka_unit_test(messages_keep_their_order),       cmocka_unit_test(long_waits_end),
+        cmocka_unit_test(nothing_to_wait_for_is_complete),
+        cmocka_unit_test(messages_of_every_size_arrive),
+        cmocka_unit_test(messages_keep_their_order),
+        cmocka_unit_test(whatever_comes_first_is_taken),
+        cmocka_unit_test(long_waits_end),
         cmocka_unit_test(print_what_waiting_costs),
     };
     gptoss_error err;
