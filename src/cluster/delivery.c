@@ -171,13 +171,6 @@ static gptoss_status take_block(const block *b, size_t got, int from, inbox *box
     return inbox_append(box, b->bytes, (size_t)b->size, err);
 }
 
-static void forget(MPI_Request *requests, uint64_t begin, uint64_t end) {
-    for (; begin < end; begin++) {
-        MPI_Cancel(&requests[begin % IN_FLIGHT]);
-        MPI_Wait(&requests[begin % IN_FLIGHT], MPI_STATUS_IGNORE);
-    }
-}
-
 /* All blocks that are missing; all but the last are answered when this ends well. *went: false when the sender failed.
  */
 static gptoss_status take_blocks(uint64_t all, int from, const delivery *how, inbox *box, block *blocks, bool *went,
@@ -199,7 +192,7 @@ static gptoss_status take_blocks(uint64_t all, int from, const delivery *how, in
         if (status != GPTOSS_OK) count = posted;
         if (status != GPTOSS_OK || i < count) answer(status == GPTOSS_OK ? GO : FAILED, 0, from);
     }
-    forget(coming, i, posted);
+    for (; i < posted; i++) link_drop(&coming[i % IN_FLIGHT]);
     return status;
 }
 

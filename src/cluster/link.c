@@ -61,3 +61,9 @@ size_t link_wait_any(MPI_Request *requests, int count, int *which) {
         give_way(clock_seconds() - start);
     }
 }
+
+void link_drop(MPI_Request *request) {
+    if (*request == MPI_REQUEST_NULL) return;
+    MPI_Cancel(request);
+    MPI_Wait(request, MPI_STATUS_IGNORE);
+}

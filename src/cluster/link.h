@@ -19,4 +19,7 @@ size_t link_wait(MPI_Request *request);
  * *which is that index, or `count`, with 0 bytes, when all are MPI_REQUEST_NULL. */
 size_t link_wait_any(MPI_Request *requests, int count, int *which);
 
+/* Gives up a message that is to be received: nothing is written to its buffer afterwards. MPI_REQUEST_NULL is fine. */
+void link_drop(MPI_Request *request);
+
 #endif

@@ -101,6 +101,24 @@ static void whatever_comes_first_is_taken(void **state) {
     assert_int_equal(which, world.size);
 }
 
+/* A message that was given up goes to whoever asks for it next. */
+static void dropped_messages_are_left_alone(void **state) {
+    (void)state;
+    uint32_t dropped = 7, got = 0, token = (uint32_t)world.rank + 50;
+    MPI_Request sent, received;
+    link_receive(&dropped, sizeof dropped, neighbour(-1), 41, &received);
+    link_drop(&received);
+    assert_true(received == MPI_REQUEST_NULL);
+    link_drop(&received);
+    MPI_Barrier(MPI_COMM_WORLD);
+    link_send(&token, sizeof token, neighbour(1), 41, &sent);
+    link_receive(&got, sizeof got, neighbour(-1), 41, &received);
+    assert_int_equal(link_wait(&received), sizeof got);
+    link_wait(&sent);
+    assert_int_equal(got, neighbour(-1) + 50);
+    assert_int_equal(dropped, 7);
+}
+
 /* A rank sends only after its neighbour has waited for a while: the waiting must end all the same. */
 static void long_waits_end(void **state) {
     (void)state;
@@ -169,11 +187,9 @@ static void print_what_waiting_costs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_to_wait_for_is_complete),
-        cmocka_unit_test(messages_of_every_size_arrive),
-        cmocka_unit_test(messages_keep_their_order),
-        cmocka_unit_test(whatever_comes_first_is_taken),
-        cmocka_unit_test(long_waits_end),
+        cmocka_unit_test(nothing_to_wait_for_is_complete), cmocka_unit_test(messages_of_every_size_arrive),
+        cmocka_unit_test(messages_keep_their_order),       cmocka_unit_test(whatever_comes_first_is_taken),
+        cmocka_unit_test(dropped_messages_are_left_alone), cmocka_unit_test(long_waits_end),
         cmocka_unit_test(print_what_waiting_costs),
     };
     gptoss_error err;
