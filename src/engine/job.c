@@ -77,7 +77,9 @@ gptoss_status job_choose(job *j, float *logits, uint32_t n_vocab, bool *ended, s
                              step);
     }
     uint32_t n_top = j->report.n_top;
-    TRY(sampler_next(j->sampler, logits, &token, r->report ? &j->report : NULL, err));
+    shortlist likeliest;
+    shortlist_make(logits, 0, n_vocab, sampler_wish(j->sampler, r->report), &likeliest);
+    TRY(sampler_next(j->sampler, &likeliest, logits, &token, r->report ? &j->report : NULL, err));
     j->tokens[j->n_tokens++] = token;
     bool go_on = r->on_token(r->context, &(scheduler_token){step, token, r->report ? &j->report : NULL});
     j->report.n_top = n_top; /* as many as there are of n_top were told */

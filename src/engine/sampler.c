@@ -15,12 +15,12 @@ typedef struct candidate {
 
 struct sampler {
     sampler_settings settings;
-    logit_bias *biases; /* owned */
+    logit_bias *biases; /* owned, as all arrays */
     uint32_t n_vocab;
-    uint32_t *generated;   /* [n_vocab] how often */
-    uint8_t *seen;         /* [n_vocab] in prompt or answer */
-    float *logits;         /* [n_vocab] after penalties and biases */
-    candidate *candidates; /* [n_vocab] */
+    uint32_t *generated;   /* [n_vocab] how often; NULL without penalties */
+    uint8_t *seen;         /* [n_vocab] in prompt or answer; NULL without penalties */
+    float *logits;         /* [n_vocab] after penalties and biases; NULL until needed */
+    candidate *candidates; /* [n_vocab]; NULL until needed */
     uint64_t random_state;
 };
 
@@ -34,6 +34,10 @@ gptoss_status sampler_check(const sampler_settings *settings, uint32_t n_vocab, 
     return GPTOSS_OK;
 }
 
+static bool has_penalties(const sampler_settings *set) {
+    return set->repetition_penalty != 1 || set->frequency_penalty != 0 || set->presence_penalty != 0;
+}
+
 gptoss_status sampler_open(const sampler_settings *settings, uint32_t n_vocab, sampler **out, gptoss_error *err) {
     sampler *s;
     TRY(sampler_check(settings, n_vocab, err));
@@ -42,10 +46,10 @@ gptoss_status sampler_open(const sampler_settings *settings, uint32_t n_vocab, s
     s->n_vocab = n_vocab;
     s->random_state = settings->seed;
     gptoss_status status = mem_array(settings->n_biases, sizeof *s->biases, "sampler", &s->biases, err);
-    if (status == GPTOSS_OK) status = mem_array(n_vocab, sizeof *s->generated, "sampler", &s->generated, err);
-    if (status == GPTOSS_OK) status = mem_array(n_vocab, sizeof *s->seen, "sampler", &s->seen, err);
-    if (status == GPTOSS_OK) status = mem_array(n_vocab, sizeof *s->logits, "sampler", &s->logits, err);
-    if (status == GPTOSS_OK) status = mem_array(n_vocab, sizeof *s->candidates, "sampler", &s->candidates, err);
+    if (status == GPTOSS_OK && has_penalties(settings)) {
+        status = mem_array(n_vocab, sizeof *s->generated, "sampler", &s->generated, err);
+        if (status == GPTOSS_OK) status = mem_array(n_vocab, sizeof *s->seen, "sampler", &s->seen, err);
+    }
     if (status != GPTOSS_OK) {
         sampler_close(s);
         return status;
@@ -66,12 +70,29 @@ void sampler_close(sampler *s) {
 }
 
 void sampler_see_prompt(sampler *s, const uint32_t *tokens, size_t count) {
+    if (!s->seen) return;
     for (size_t i = 0; i < count; i++) s->seen[tokens[i]] = 1;
 }
 
-/* A uniform number in [0, 1) with 53 random bits (SplitMix64, Steele et al., OOPSLA 2014). */
-static double random_unit(sampler *s) {
-    uint64_t z = s->random_state += 0x9e3779b97f4a7c15u;
+/* Whether top_k leaves fewer tokens than there are; and whether a shortlist has them all, whatever the others weigh. */
+static bool limits_k(const sampler *s) { return s->settings.top_k > 0 && s->settings.top_k < s->n_vocab; }
+
+static bool lists_k(const sampler *s) { return limits_k(s) && s->settings.top_k <= SHORTLIST_MOST; }
+
+static double wished_temperature(const sampler *s) {
+    return s->settings.temperature > 0 && !lists_k(s) ? s->settings.temperature : 0;
+}
+
+shortlist_wish sampler_wish(const sampler *s, bool report) {
+    return (shortlist_wish){.temperature = sampler_needs_logits(s) ? 0 : wished_temperature(s), .sums = report};
+}
+
+bool sampler_needs_logits(const sampler *s) { return s->seen || s->settings.n_biases > 0; }
+
+/* A uniform number in [0, 1) with 53 random bits (SplitMix64, Steele et al., OOPSLA 2014), that of a state which the
+ * call advances. */
+static double random_unit(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
@@ -83,27 +104,21 @@ static int descending(const void *a, const void *b) {
     return (x->token > y->token) - (x->token < y->token);
 }
 
-/* The likeliest token, the lowest of equals. */
-static uint32_t argmax(const float *logits, uint32_t count) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < count; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
 /* A logit may be minus infinity, which forbids its token, but not all of them. */
-static gptoss_status check_logits(const float *logits, uint32_t count, uint32_t best, gptoss_error *err) {
-    for (uint32_t i = 0; i < count; i++)
-        if (!(logits[i] < INFINITY))
-            return error_set(err, GPTOSS_BAD_INPUT,
-                             "the model computed a logit of %g for token %u; its weights must be damaged",
-                             (double)logits[i], i);
-    if (logits[best] == -INFINITY)
+static gptoss_status check_logits(const shortlist *l, gptoss_error *err) {
+    if (l->damaged)
+        return error_set(err, GPTOSS_BAD_INPUT,
+                         "the model computed a logit of %g for token %u; its weights must be damaged",
+                         (double)l->entries[0].logit, l->entries[0].token);
+    if (l->count == 0 || l->entries[0].logit == -INFINITY)
         return error_set(err, GPTOSS_BAD_INPUT, "the model computed no finite logit; its weights must be damaged");
     return GPTOSS_OK;
 }
 
-/* Ordered by logits: as floats, logprobs of different logits may be equal. */
+/* ---- the report ---- */
+
+/* More of the likeliest than a shortlist has. Ordered by logits: as floats, logprobs of different logits may be equal.
+ */
 static void fill_top(const float *logits, uint32_t n_vocab, double log_sum, sampler_report *report) {
     sampler_candidate *top = report->top;
     uint32_t kept = 0;
@@ -116,24 +131,38 @@ static void fill_top(const float *logits, uint32_t n_vocab, double log_sum, samp
     report->n_top = kept;
 }
 
-/* With log_sum = ln(sum exp(logit)): logprob = logit - log_sum, entropy = log_sum - sum of probability * logit. */
-static void describe(const float *logits, uint32_t n_vocab, float max, uint32_t chosen, sampler_report *report) {
-    double sum = 0, weighted = 0;
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        double shifted = (double)logits[i] - max, e = exp(shifted);
-        if (!(e > 0)) continue;
-        sum += e;
-        weighted += e * shifted;
-    }
-    double log_sum = max + log(sum);
-    report->entropy = fmax(0, log(sum) - weighted / sum);
-    report->logprob = (float)((double)logits[chosen] - log_sum);
-    if (report->top && report->n_top) fill_top(logits, n_vocab, log_sum, report);
+static float logit_of(const shortlist *l, const float *logits, uint32_t token) {
+    if (logits) return logits[token];
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->entries[i].token == token) return l->entries[i].logit;
+    return -INFINITY; /* not reached: without logits only listed tokens are chosen */
 }
+
+static bool is_listed(const sampler *s, const shortlist *l, const sampler_report *report) {
+    return !report->top || report->n_top <= l->count || l->count == s->n_vocab;
+}
+
+/* With log_sum = ln(sum exp(logit)): logprob = logit - log_sum, entropy = log_sum - sum of probability * logit. */
+static void describe(const sampler *s, const shortlist *l, const float *logits, uint32_t chosen,
+                     sampler_report *report) {
+    double log_sum = (double)l->entries[0].logit + log(l->sum);
+    report->entropy = fmax(0, log(l->sum) - l->weighted / l->sum);
+    report->logprob = (float)((double)logit_of(l, logits, chosen) - log_sum);
+    if (!report->top) return;
+    if (!is_listed(s, l, report)) {
+        fill_top(logits, s->n_vocab, log_sum, report);
+        return;
+    }
+    if (report->n_top > l->count) report->n_top = l->count;
+    for (uint32_t i = 0; i < report->n_top; i++)
+        report->top[i] = (sampler_candidate){l->entries[i].token, (float)((double)l->entries[i].logit - log_sum)};
+}
+
+/* ---- penalties ---- */
 
 static void apply_penalties(sampler *s) {
     const sampler_settings *set = &s->settings;
-    if (set->repetition_penalty != 1 || set->frequency_penalty != 0 || set->presence_penalty != 0) {
+    if (s->seen) {
         for (uint32_t i = 0; i < s->n_vocab; i++) {
             if (!s->seen[i]) continue;
             double logit = s->logits[i];
@@ -145,32 +174,33 @@ static void apply_penalties(sampler *s) {
     for (size_t i = 0; i < set->n_biases; i++) s->logits[s->biases[i].token] += s->biases[i].bias;
 }
 
+/* The shortlist of logits as penalties and biases change them; they are then in s->logits. */
+static gptoss_status change_logits(sampler *s, const float *logits, shortlist *out, gptoss_error *err) {
+    if (!s->logits) TRY(mem_array(s->n_vocab, sizeof *s->logits, "sampler", &s->logits, err));
+    memcpy(s->logits, logits, s->n_vocab * sizeof *logits);
+    apply_penalties(s);
+    shortlist_make(s->logits, 0, s->n_vocab, (shortlist_wish){.temperature = wished_temperature(s)}, out);
+    return GPTOSS_OK;
+}
+
+/* ---- drawing ---- */
+
 static double weight_of(const sampler *s, float logit, float max) {
     return exp(((double)logit - max) / s->settings.temperature);
 }
 
-/* The weights of all tokens together: what the probabilities of top_p are shares of when top_k removes none. */
-static double total_weight(const sampler *s, float max) {
-    double total = 0;
-    for (uint32_t i = 0; i < s->n_vocab; i++) {
-        double weight = weight_of(s, s->logits[i], max);
-        if (weight > 0) total += weight;
-    }
-    return total;
-}
-
 /* Gathers the tokens whose weight is at least `floor`, in the order of their ids; returns how many, and their weights'
  * sum in *mass. Most tokens are told to be below it by their logits, without computing an exponential. */
-static size_t gather(sampler *s, float max, double floor, double *mass) {
+static size_t gather(sampler *s, const float *logits, float max, double floor, double *mass) {
     double limit = floor > 0 ? (double)max + s->settings.temperature * (log(floor) - 1e-6) : -INFINITY;
     float least = nextafterf((float)limit, -INFINITY);
     size_t kept = 0;
     *mass = 0;
     for (uint32_t i = 0; i < s->n_vocab; i++) {
-        if (s->logits[i] < least) continue;
-        double weight = weight_of(s, s->logits[i], max);
+        if (logits[i] < least) continue;
+        double weight = weight_of(s, logits[i], max);
         if (!(weight >= floor)) continue;
-        s->candidates[kept++] = (candidate){i, s->logits[i], weight};
+        s->candidates[kept++] = (candidate){i, logits[i], weight};
         *mass += weight;
     }
     return kept;
@@ -228,72 +258,115 @@ static size_t cut(const sampler_settings *set, candidate *list, size_t count, do
     return count;
 }
 
+static double mass_of(const candidate *list, size_t count) {
+    double mass = 0;
+    for (size_t i = 0; i < count; i++) mass += list[i].weight;
+    return mass;
+}
+
 /* Keeps the tokens that top_k, top_p and min_p allow in s->candidates, likeliest first, and returns how many. Sorting a
  * whole vocabulary would take longer than all else here, so only tokens above a floor are looked at, and the floor is
- * lowered until it is known that none below it can be allowed. */
-static size_t narrow(sampler *s, float max) {
+ * lowered until it is known that none below it can be allowed. all: the weight of all tokens. */
+static size_t narrow(sampler *s, const float *logits, float max, double all) {
     const sampler_settings *set = &s->settings;
-    bool limits_k = set->top_k > 0 && set->top_k < s->n_vocab;
-    double all = limits_k ? 0 : total_weight(s, max), mass;
-    double least = limits_k ? 0 : fmin(set->min_p, 1); /* what is below it counts for nothing */
+    double least = limits_k(s) ? 0 : fmin(set->min_p, 1), mass; /* what is below it counts for nothing */
     size_t kept;
     for (double floor = 1e-3;; floor *= floor > 1e-8 ? 0.1 : floor) { /* ends at 0 after a few rounds */
-        kept = gather(s, max, fmax(floor, least), &mass);
-        if (floor <= least || floor < set->min_p || (limits_k && kept >= set->top_k) ||
-            (!limits_k && mass >= set->top_p * all))
+        kept = gather(s, logits, max, fmax(floor, least), &mass);
+        if (floor <= least || floor < set->min_p || (limits_k(s) && kept >= set->top_k) ||
+            (!limits_k(s) && mass >= set->top_p * all))
             break;
     }
-    if (!limits_k) return cut(set, s->candidates, kept, all);
+    if (!limits_k(s)) return cut(set, s->candidates, kept, all);
     size_t first = select_likeliest(s->candidates, kept, set->top_k, INFINITY);
     qsort(s->candidates, first, sizeof *s->candidates, descending);
     if (first > set->top_k) first = set->top_k;
-    for (size_t i = 0; i < first; i++) all += s->candidates[i].weight;
-    return cut(set, s->candidates, first, all);
+    return cut(set, s->candidates, first, mass_of(s->candidates, first));
 }
 
-/* When all tokens are allowed their order does not matter, and nothing needs sorting. */
-static uint32_t draw_from_all(sampler *s, float max) {
-    double mark = random_unit(s) * total_weight(s, max), sum = 0;
-    uint32_t last = 0;
-    for (uint32_t i = 0; i < s->n_vocab && !(sum > mark); i++) {
-        double weight = weight_of(s, s->logits[i], max);
-        if (!(weight > 0)) continue;
+/* Of list[count], unit being uniform in [0, 1). */
+static uint32_t draw(const candidate *list, size_t count, double unit) {
+    double mark = unit * mass_of(list, count), sum = 0;
+    for (size_t i = 0; i + 1 < count; i++) {
+        sum += list[i].weight;
+        if (sum > mark) return list[i].token;
+    }
+    return list[count - 1].token;
+}
+
+/* When all tokens are allowed: those of the shortlist come first, the others, of which there is seldom need, in the
+ * order of their numbers. */
+static uint32_t draw_from_all(const sampler *s, const shortlist *l, const candidate *listed, const float *logits,
+                              double unit) {
+    const candidate *least = &listed[l->count - 1];
+    double mark = unit * l->mass, sum = 0;
+    uint32_t last = listed[0].token;
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (listed[i].weight > 0) last = listed[i].token;
+        sum += listed[i].weight;
+        if (sum > mark) return listed[i].token;
+    }
+    if (l->count == s->n_vocab) return last;
+    if (!logits) return SAMPLER_NEEDS_LOGITS;
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        const candidate other = {i, logits[i], weight_of(s, logits[i], l->entries[0].logit)};
+        if (descending(&other, least) <= 0 || !(other.weight > 0)) continue;
         last = i;
-        sum += weight;
+        sum += other.weight;
+        if (sum > mark) break;
     }
     return last;
 }
 
-static uint32_t draw_from_candidates(sampler *s, size_t count) {
-    double total = 0, sum = 0;
-    for (size_t i = 0; i < count; i++) total += s->candidates[i].weight;
-    double mark = random_unit(s) * total;
-    for (size_t i = 0; i + 1 < count; i++) {
-        sum += s->candidates[i].weight;
-        if (sum > mark) return s->candidates[i].token;
-    }
-    return s->candidates[count - 1].token;
-}
-
-static uint32_t choose(sampler *s) {
+/* The next token by its shortlist, that of the logits that count: after penalties and biases. */
+static gptoss_status choose(sampler *s, const shortlist *l, const float *logits, double unit, uint32_t *token,
+                            gptoss_error *err) {
     const sampler_settings *set = &s->settings;
-    uint32_t best = argmax(s->logits, s->n_vocab);
-    if (set->temperature <= 0 || !isfinite(s->logits[best])) return best;
-    float max = s->logits[best];
-    bool all = (set->top_k == 0 || set->top_k >= s->n_vocab) && set->top_p >= 1 && set->min_p <= 0;
-    return all ? draw_from_all(s, max) : draw_from_candidates(s, narrow(s, max));
+    candidate listed[SHORTLIST_MOST];
+    float max = l->entries[0].logit;
+    *token = l->entries[0].token;
+    if (set->temperature <= 0 || !isfinite(max)) return GPTOSS_OK;
+    for (uint32_t i = 0; i < l->count; i++)
+        listed[i] = (candidate){l->entries[i].token, l->entries[i].logit, weight_of(s, l->entries[i].logit, max)};
+    if (!limits_k(s) && set->top_p >= 1 && set->min_p <= 0) {
+        *token = draw_from_all(s, l, listed, logits, unit);
+        return GPTOSS_OK;
+    }
+    size_t first = lists_k(s) ? set->top_k : l->count, kept = 0;
+    if (lists_k(s) || !limits_k(s)) kept = cut(set, listed, first, lists_k(s) ? mass_of(listed, first) : l->mass);
+    if (lists_k(s) || l->count == s->n_vocab || (kept > 0 && kept < first)) {
+        *token = draw(listed, kept, unit);
+    } else if (!logits) {
+        *token = SAMPLER_NEEDS_LOGITS;
+    } else {
+        if (!s->candidates) TRY(mem_array(s->n_vocab, sizeof *s->candidates, "sampler", &s->candidates, err));
+        *token = draw(s->candidates, narrow(s, logits, max, l->mass), unit);
+    }
+    return GPTOSS_OK;
 }
 
-gptoss_status sampler_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report,
-                           gptoss_error *err) {
-    uint32_t best = argmax(logits, s->n_vocab);
-    TRY(check_logits(logits, s->n_vocab, best, err));
-    memcpy(s->logits, logits, s->n_vocab * sizeof *logits);
-    apply_penalties(s);
-    uint32_t chosen = choose(s);
-    if (report) describe(logits, s->n_vocab, logits[best], chosen, report);
-    s->generated[chosen]++;
-    s->seen[chosen] = 1;
+gptoss_status sampler_next(sampler *s, const shortlist *likeliest, const float *logits, uint32_t *token,
+                           sampler_report *report, gptoss_error *err) {
+    uint64_t state = s->random_state;
+    uint32_t chosen = SAMPLER_NEEDS_LOGITS;
+    shortlist changed;
+    TRY(check_logits(likeliest, err));
+    if (logits || !(sampler_needs_logits(s) || (report && !is_listed(s, likeliest, report)))) {
+        double unit = s->settings.temperature > 0 ? random_unit(&state) : 0;
+        if (!sampler_needs_logits(s)) {
+            TRY(choose(s, likeliest, logits, unit, &chosen, err));
+        } else {
+            TRY(change_logits(s, logits, &changed, err));
+            TRY(choose(s, &changed, s->logits, unit, &chosen, err));
+        }
+    }
     *token = chosen;
+    if (chosen == SAMPLER_NEEDS_LOGITS) return GPTOSS_OK;
+    s->random_state = state;
+    if (report) describe(s, likeliest, logits, chosen, report);
+    if (s->seen) {
+        s->generated[chosen]++;
+        s->seen[chosen] = 1;
+    }
     return GPTOSS_OK;
 }

@@ -1,5 +1,5 @@
-/* sampler.h: from logits to the next token. The same logits, settings, seed and history give the same token anywhere.
- */
+/* sampler.h: from logits, or a shortlist of them, to the next token. The same logits, settings, seed and history give
+ * the same token anywhere. */
 #ifndef ENGINE_SAMPLER_H
 #define ENGINE_SAMPLER_H
 
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/shortlist.h"
 
 typedef struct logit_bias {
     uint32_t token;
@@ -55,8 +56,20 @@ void sampler_close(sampler *s); /* NULL is fine */
 /* Tokens of the prompt count for the repetition penalty. Every token < n_vocab. */
 void sampler_see_prompt(sampler *s, const uint32_t *tokens, size_t count);
 
-/* Chooses the next token from logits[n_vocab] and counts it as generated. report may be NULL. A logit of minus infinity
- * forbids its token. GPTOSS_BAD_INPUT when all are, or one is NaN or plus infinity: the weights must be damaged. */
-gptoss_status sampler_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report, gptoss_error *err);
+/* What the shortlist of its next token must tell; report: of sampler_next. */
+shortlist_wish sampler_wish(const sampler *s, bool report);
+
+/* Penalties and biases change logits, so that shortlists do not help: the logits of all tokens will be needed. */
+bool sampler_needs_logits(const sampler *s);
+
+#define SAMPLER_NEEDS_LOGITS UINT32_MAX /* no token's number */
+
+/* Chooses the next token and counts it as generated. Most tokens are chosen by their shortlist; where it does not tell
+ * enough, and logits[n_vocab] are not given but NULL, *token becomes SAMPLER_NEEDS_LOGITS, nothing changes, and the
+ * call is to be made again with them. The token is the same whether or not they are given at once. report may be NULL.
+ * A logit of minus infinity forbids its token. GPTOSS_BAD_INPUT when all are, or one is NaN or plus infinity: the
+ * weights must be damaged. */
+gptoss_status sampler_next(sampler *s, const shortlist *likeliest, const float *logits, uint32_t *token,
+                           sampler_report *report, gptoss_error *err);
 
 #endif
