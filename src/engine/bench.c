@@ -142,9 +142,10 @@ static gptoss_status collect_step(bench *b, uint32_t begin, uint32_t end, gptoss
     uint32_t token;
     shortlist likeliest;
     TRY(pipeline_collect(b->engine->pipeline, &logits, err));
-    for (uint32_t s = begin; s < end; s++, logits += b->engine->hp.n_vocab)
+    for (uint32_t s = begin; s < end; s++, logits += b->engine->hp.n_vocab) {
         shortlist_make(logits, 0, b->engine->hp.n_vocab, sampler_wish(b->sampler, false), &likeliest);
-    TRY(sampler_next(b->sampler, &likeliest, logits, &token, NULL, err));
+        TRY(sampler_next(b->sampler, &likeliest, logits, &token, NULL, err));
+    }
     return GPTOSS_OK;
 }
 
