@@ -1,34 +1,40 @@
 /* pipeline.h: the stages of all ranks as one machine that takes tokens in at rank 0 and gives logits back there.
  *
- * A wave is tokens of one or more sequences on their way through the stages (model/wave.h). Rank 0 submits waves and
- * collects their results in the same order; up to pipeline_depth() of them travel at once, each stage working on
- * another. Any of them may hold tokens of the same sequence, in order. All stages work on them in that order, so pages
- * that a wave reads may be given to another sequence in any later one. */
+ * A wave is tokens of one or more sequences on their way through the stages (model/wave.h), each of which may be split
+ * between shards (cluster/grid.h); its logits are the work of all ranks again. Rank 0 submits waves and collects their
+ * results in the same order; up to pipeline_depth() of them travel at once, each stage working on another. Any of them
+ * may hold tokens of the same sequence, in order. All stages work on them in that order, so pages that a wave reads may
+ * be given to another sequence in any later one. */
 #ifndef CLUSTER_PIPELINE_H
 #define CLUSTER_PIPELINE_H
 
 #include "cluster/cluster.h"
+#include "cluster/group.h"
 #include "model/stage.h"
 
 typedef struct pipeline pipeline;
 
-typedef struct pipeline_limits {
-    uint32_t logits_rows; /* logits wanted of a wave, at most; 1 to the stages' chunk */
-} pipeline_limits;
+typedef struct pipeline_config {
+    grid grid;                     /* of this rank */
+    group *group;                  /* of its stage, whose sums are its group_sum; borrowed */
+    uint32_t logits_rows;          /* logits wanted of a wave, at most; 1 to the stages' chunk */
+    const uint32_t *output_begins; /* [ranks + 1], copied: rank r's stage computes logits [r's, the next one's) */
+} pipeline_config;
 
-/* Collective, with equal limits, and equal stage_limits(), on every rank. Ranks are stages in order; `s` is this rank's
- * and stays the caller's. */
-gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, pipeline_limits limits, pipeline **out,
-                            gptoss_error *err);
+/* Collective, with equal config but for the grid's stage and shard, and equal stage_limits(), on every rank. `s` is
+ * this rank's and stays the caller's. */
+gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, const pipeline_config *config,
+                            pipeline **out, gptoss_error *err);
 void pipeline_close(pipeline *p); /* NULL is fine */
 
 /* Waves that can be under way; one more may be submitted only after a pipeline_collect. */
 uint32_t pipeline_depth(const pipeline *p);
 
 wave_limits pipeline_wave_limits(const pipeline *p); /* of the waves that it takes */
-uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_limits */
+uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_config */
 
-/* Seconds that this rank has spent waiting for others since pipeline_open. */
+/* Seconds that this rank has spent waiting for others since pipeline_open, but for sums in the midst of a stage's
+ * work. */
 double pipeline_waited(const pipeline *p);
 
 /* Rank 0: sends a wave, valid within pipeline_wave_limits(), off; see stage_forward. It is copied. */

@@ -118,12 +118,24 @@ static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err
     return status;
 }
 
+static gptoss_status open_pipeline(engine *e, gptoss_error *err) {
+    uint32_t *begins, ranks = (uint32_t)e->cluster.size;
+    const grid place = grid_of(e->cluster.rank, ranks, 1);
+    TRY(group_open(&place, (size_t)e->config.chunk * e->hp.d_model, &e->group, err));
+    TRY(mem_array(ranks + 1, sizeof *begins, "pipeline", &begins, err));
+    begins[ranks] = e->hp.n_vocab; /* the last one's are all rows */
+    const pipeline_config config = {
+        .grid = place, .group = e->group, .logits_rows = e->config.logits_rows, .output_begins = begins};
+    gptoss_status status = pipeline_open(&e->cluster, &e->hp, e->stage, &config, &e->pipeline, err);
+    free(begins);
+    return status;
+}
+
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, gptoss_error *err) {
     TRY(weights_open(e->file, &e->hp, e->slice, &e->weights, err));
     TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &e->stage, err));
-    pipeline_limits limits = {.logits_rows = e->config.logits_rows};
-    TRY(pipeline_open(&e->cluster, &e->hp, e->stage, limits, &e->pipeline, err));
+    TRY(open_pipeline(e, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
     return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);
 }
@@ -152,6 +164,7 @@ gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
 void engine_close(engine *e) {
     pipeline_close(e->pipeline);
     stage_close(e->stage);
+    group_close(e->group);
     team_close(e->team);
     topology_close(e->topology);
     weights_close(e->weights);

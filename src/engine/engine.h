@@ -34,7 +34,7 @@ typedef struct engine_config {
     uint64_t kv_memory;     /* bytes of each rank's KV cache, at most; 0: what all sequences at full length need */
     uint32_t resume_points; /* of the prefix cache: room for as many; see scheduler_config */
     uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
-    uint32_t logits_rows;                                                    /* see pipeline_limits */
+    uint32_t logits_rows;                                                    /* see pipeline_config */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
     /* while slices go from rank to rank: what is being done; may be NULL */
     void (*on_supply)(void *context, const char *what, uint64_t done_bytes, uint64_t all_bytes);
@@ -63,6 +63,7 @@ typedef struct engine {
     weights *weights;
     topology *topology;
     team *team;
+    group *group; /* of this rank's stage */
     stage *stage;
     pipeline *pipeline;
     kv_room room;      /* of the KV cache, the same on all ranks; set by engine_start */

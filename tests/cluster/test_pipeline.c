@@ -18,13 +18,14 @@ typedef struct part {
     hparams hp;
     weights *weights;
     team *team;
+    group *group;
     stage *stage;
 } part;
 
 static runs waves; /* of with_model's and ranks_change_no_bit's pipeline, on rank 0 */
 
 static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t sequences, uint32_t chunk) {
-    part p;
+    part p = {0};
     gguf_file *file;
     assert_ok(gguf_open(path, &file, err));
     assert_ok(hparams_read(file, &p.hp, err));
@@ -41,8 +42,25 @@ static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t 
 
 static void close_part(part *p) {
     stage_close(p->stage);
+    group_close(p->group);
     team_close(p->team);
     weights_close(p->weights);
+}
+
+/* A pipeline of this rank's part, whose logits are the last rank's work. */
+static gptoss_status try_pipeline(part *mine, const hparams *hp, uint32_t rows, pipeline **out, gptoss_error *err) {
+    uint32_t begins[16] = {0};
+    const grid place = grid_of(world.rank, (uint32_t)world.size, 1);
+    begins[world.size] = hp->n_vocab;
+    if (!mine->group) TRY(group_open(&place, 1, &mine->group, err));
+    const pipeline_config config = {.grid = place, .group = mine->group, .logits_rows = rows, .output_begins = begins};
+    return pipeline_open(&world, hp, mine->stage, &config, out, err);
+}
+
+static pipeline *open_pipeline(part *mine, uint32_t rows) {
+    pipeline *p;
+    assert_ok(try_pipeline(mine, &mine->hp, rows, &p, err));
+    return p;
 }
 
 /* logits[count][n_vocab] of tokens[count] as one process computes them, in one chunk; the caller frees them. */
@@ -94,8 +112,7 @@ static void ranks_change_no_bit(void **state) {
         golden g;
         golden_load(*name, &g);
         part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, 1, CHUNK);
-        pipeline *p;
-        assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){CHUNK}, &p, err));
+        pipeline *p = open_pipeline(&mine, CHUNK);
         const wave_limits limits = pipeline_wave_limits(p);
         runs_open(&limits, &waves);
         if (world.rank == 0) {
@@ -128,8 +145,7 @@ static void with_model(const char *name, uint32_t chunk, uint32_t rows,
     golden g;
     golden_load(name, &g);
     part mine = open_part(g.path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, chunk);
-    pipeline *p;
-    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){rows}, &p, err));
+    pipeline *p = open_pipeline(&mine, rows);
     const wave_limits limits = pipeline_wave_limits(p);
     runs_open(&limits, &waves);
     if (world.rank == 0) {
@@ -260,7 +276,7 @@ static void waves_that_do_not_fit_are_refused(void **state) {
     with_pipeline(8, 3, misuse_at_rank_0);
 }
 
-/* A wave of 3 tokens in 2 runs as it stands in a message: see wave_header in pipeline.c. */
+/* A wave of 3 tokens in 2 runs as it stands in a message: see cluster/message.h. */
 typedef struct message {
     uint32_t kind, number, n_tokens, n_runs, n_copies, n_pages, logits_rows, reserved[9];
     wave_token tokens[3];
@@ -273,22 +289,21 @@ typedef struct message {
 enum { HEADER = 64, WHOLE = HEADER + 128 + 3 * 96 * sizeof(float) };
 _Static_assert(sizeof(message) == WHOLE, "message");
 
-static void receive_result(size_t floats) {
-    size_t bytes = 64 + floats * sizeof(float);
-    void *result = malloc(bytes);
+/* A wave that was given up comes back as a job without rows. */
+static void receive_refusal(void) {
+    uint32_t job[HEADER / 4];
     MPI_Request received;
-    link_receive(result, bytes, 1, 2, &received);
-    assert_int_equal(link_wait(&received), bytes);
-    free(result);
+    link_receive(job, sizeof job, 1, 7, &received);
+    assert_int_equal(link_wait(&received), HEADER);
+    assert_int_equal(job[0], 2);
 }
 
 /* Whether rank 1 works on a message from rank 0; the pipeline takes waves of 3 tokens and 2 rows, of 5 sequences. */
 static bool rank_1_accepts(const message *m, size_t bytes, bool is_good, const char *path) {
     part mine = open_part(path, (uint32_t)world.rank, (uint32_t)world.size, SEQUENCES, 3);
-    pipeline *p;
     uint64_t accepted = 1, all[8];
     assert_int_equal(mine.hp.d_model, 96);
-    assert_ok(pipeline_open(&world, &mine.hp, mine.stage, (pipeline_limits){2}, &p, err));
+    pipeline *p = open_pipeline(&mine, 2);
     if (world.rank == 0) {
         const message stop = {.kind = 3};
         MPI_Request sent[2];
@@ -296,7 +311,7 @@ static bool rank_1_accepts(const message *m, size_t bytes, bool is_good, const c
         link_send(&stop, HEADER, 1, 1, &sent[1]);
         link_wait(&sent[0]);
         link_wait(&sent[1]);
-        if (is_good) receive_result(2 * mine.hp.n_vocab);
+        if (is_good) receive_refusal();
     } else if (world.rank == 1) {
         gptoss_error why = {0};
         gptoss_status status = pipeline_work(p, &why);
@@ -416,8 +431,7 @@ static void messages_beyond_2_gib_are_misuse(void **state) {
         hp.n_vocab = large[i].n_vocab;
         pipeline *p = NULL;
         gptoss_error err = {0};
-        assert_int_equal(pipeline_open(&world, &hp, mine.stage, (pipeline_limits){large[i].rows}, &p, &err),
-                         GPTOSS_MISUSE);
+        assert_int_equal(try_pipeline(&mine, &hp, large[i].rows, &p, &err), GPTOSS_MISUSE);
         assert_non_null(strstr(err.text, "--chunk"));
         assert_null(p);
     }

@@ -1,0 +1,47 @@
+/* message.h: what ranks send each other about waves. Private to src/cluster.
+ *
+ * A wave's message is its header, its tokens, runs, copies and pages (model/wave.h), rounded up to whole cache lines,
+ * and float[n_tokens][d_model]; to shards of the first stage it goes without these, which they make themselves. A job,
+ * the rows of which logits are wanted, is a header and float[logits_rows][d_model]; a result a header and
+ * float[logits_rows][its sender's logits]. All ranks run this program on machines of one byte order. */
+#ifndef CLUSTER_MESSAGE_H
+#define CLUSTER_MESSAGE_H
+
+#include "cluster/link.h"
+#include "model/wave.h"
+
+enum { TAG_WAVE = 1, TAG_RESULT = 2, TAG_JOB = 7 };
+enum { WAVE_WORK = 1, WAVE_CANCELLED = 2, WAVE_STOP = 3 };
+
+typedef struct wave_header {
+    uint32_t kind;
+    uint32_t number; /* counts waves; jobs and results have their wave's */
+    uint32_t n_tokens, n_runs, n_copies, n_pages;
+    uint32_t logits_rows;
+    uint32_t reserved[9]; /* so that what is behind it begins on a cache line */
+} wave_header;
+_Static_assert(sizeof(wave_header) == 64, "wave header");
+
+/* The wave inside a message, and its activations. */
+wave message_wave(wave_header *m);
+float *message_activations(wave_header *m);
+/* The floats of a job or a result. */
+float *message_rows(wave_header *m);
+
+/* Bytes of a wave's message, of one with the most that limits allow, and of a job or result. width: floats a row; 0: it
+ * goes without them. */
+size_t message_wave_bytes(const wave_header *m, size_t width);
+uint64_t message_most_wave_bytes(const wave_limits *limits, size_t width);
+uint64_t message_rows_bytes(uint32_t rows, size_t width);
+
+/* Whether every stage can take the wave, and every rank its job. marks: see wave_is_valid. */
+bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_rows, uint32_t *marks);
+
+/* Whether the `bytes` bytes that came are the message of a wave that fits, or of the end of all waves. */
+bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limits *limits, uint32_t most_rows,
+                     uint32_t *marks);
+
+/* link_wait; adds the seconds that it takes to *waited. */
+size_t message_await(MPI_Request *request, double *waited);
+
+#endif
