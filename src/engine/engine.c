@@ -134,7 +134,7 @@ static gptoss_status open_pipeline(engine *e, gptoss_error *err) {
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, gptoss_error *err) {
     TRY(weights_open(e->file, &e->hp, e->slice, &e->weights, err));
-    TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &e->stage, err));
+    TRY(stage_open(&e->hp, e->weights, e->team, &e->room, NULL, &e->stage, err));
     TRY(open_pipeline(e, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
     return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);

@@ -92,11 +92,7 @@ gptoss_status place_layers(engine *e, gptoss_error *err) {
     }
     if (status == GPTOSS_OK) {
         cluster_broadcast(&e->cluster, bounds, (size + 1) * sizeof *bounds);
-        e->slice = (slice){.layer_begin = bounds[rank],
-                           .layer_end = bounds[rank + 1],
-                           .embedding = rank == 0,
-                           .output = rank == size - 1,
-                           .expert_0_only = e->config.expert_0_only};
+        e->slice = slice_of_layers(&e->hp, bounds[rank], bounds[rank + 1], e->n_layers, e->config.expert_0_only);
     }
     free(bounds);
     free(all);

@@ -162,7 +162,7 @@ gptoss_status stage_forward(stage *s, const wave *w, float *x) {
         s->layer = &s->weights->layers[i];
         s->kv_layer = &s->kv.layers[i];
         s->layer_number = s->weights->slice.layer_begin + i;
-        run_layer(s, s->weights->slice.output && i + 1 == s->kv.n_layers);
+        run_layer(s, s->weights->slice.last && i + 1 == s->kv.n_layers);
     }
     return GPTOSS_OK;
 }
@@ -249,13 +249,14 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     return moe_open(s, err);
 }
 
-gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_room *room, stage **out,
-                         gptoss_error *err) {
+gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_room *room, const stage_peers *peers,
+                         stage **out, gptoss_error *err) {
     stage *s;
     TRY(mem_array(1, sizeof *s, "stage", &s, err));
     s->hp = *hp;
     s->weights = w;
     s->team = t;
+    s->peers = peers ? *peers : (stage_peers){.shards = 1};
     s->room = *room;
     s->chunk = room->chunk;
     gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, room, &s->kv, err);

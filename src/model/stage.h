@@ -1,4 +1,4 @@
-/* stage.h: consecutive layers of the model at work on the waves of many sequences. Knows nothing of other ranks. */
+/* stage.h: consecutive layers of the model, or a shard of them, at work on the waves of many sequences. */
 #ifndef MODEL_STAGE_H
 #define MODEL_STAGE_H
 
@@ -9,9 +9,18 @@
 
 typedef struct stage stage;
 
-/* w and t stay the caller's and must outlive the stage. */
-gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_room *room, stage **out,
-                         gptoss_error *err);
+/* The shards of a stage: each has its own slice of the same layers and takes the same waves in the same order. */
+typedef struct stage_peers {
+    uint32_t shard, shards; /* this one, of how many */
+    /* x[count] becomes ((x of shard 0 + x of shard 1) + ...), equal bits on all shards, which all call it as often,
+     * with the same counts. Not called when shards is 1. */
+    void (*sum)(void *context, float *x, size_t count);
+    void *context;
+} stage_peers;
+
+/* w, t and what peers->context points to stay the caller's and must outlive the stage. peers NULL: it is alone. */
+gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_room *room, const stage_peers *peers,
+                         stage **out, gptoss_error *err);
 void stage_close(stage *s); /* NULL is fine */
 
 wave_limits stage_limits(const stage *s); /* of the waves that it takes */
@@ -27,7 +36,8 @@ void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x);
  * the pages stored in unusable, soon after cancel_request(). */
 gptoss_status stage_forward(stage *s, const wave *w, float *x);
 
-/* logits[count][n_vocab] of x[count][d_model], count <= chunk. Only on a slice with the output; x is not changed. */
+/* logits[count][output_end - output_begin] of x[count][d_model], count <= chunk: those of the output rows that the
+ * slice has, at least one. x is not changed. */
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits);
 
 /* Seconds spent so far. */

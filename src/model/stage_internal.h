@@ -41,6 +41,7 @@ struct stage {
     hparams hp;
     const weights *weights;
     team *team;
+    stage_peers peers;
     kv_cache kv;
     kv_room room;
     uint32_t chunk; /* room.chunk */

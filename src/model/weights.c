@@ -22,6 +22,9 @@ gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n
     return GPTOSS_OK;
 }
 
+static bool has_embedding(const slice *s) { return s->embedding_end > s->embedding_begin; }
+static bool has_output(const slice *s) { return s->output_end > s->output_begin; }
+
 static gguf_range range_of(const gguf_tensor *tensor, uint64_t experts, bool expert_0_only) {
     uint64_t bytes = expert_0_only ? tensor->bytes / experts : tensor->bytes;
     return (gguf_range){tensor->part, tensor->offset, bytes};
@@ -89,7 +92,7 @@ static size_t collect_ranges(const gguf_file *file, slice what, uint32_t held, c
             ranges[count++] =
                 range_of(tensors_find(file, &specs[i], layer), held, specs[i].expert_dim && what.expert_0_only);
     const bool wanted[OUTER_TENSORS] = {
-        [EMBEDDING] = what.embedding, [OUTPUT_NORM] = what.output, [OUTPUT] = what.output};
+        [EMBEDDING] = has_embedding(&what), [OUTPUT_NORM] = has_output(&what), [OUTPUT] = has_output(&what)};
     for (int i = 0; i < OUTER_TENSORS; i++)
         if (wanted[i]) ranges[count++] = range_of(tensors_find(file, &outer[i], OUTSIDE_LAYERS), 1, false);
     return count;
@@ -107,10 +110,10 @@ static gptoss_status check_held(const gguf_file *file, const hparams *hp, slice 
     if (held->expert_begin > 0 || held->expert_end < experts)
         return error_set(err, GPTOSS_BAD_INPUT, "%s lacks experts: 0 to %u are needed, it holds %s", path, experts - 1,
                          has);
-    if (what.embedding && !held->embedding)
+    if (has_embedding(&what) && !held->embedding)
         return error_set(err, GPTOSS_BAD_INPUT, "%s lacks the embedding, which the first rank needs; it holds %s", path,
                          has);
-    if (what.output && !held->output)
+    if (has_output(&what) && !held->output)
         return error_set(err, GPTOSS_BAD_INPUT, "%s lacks the output, which the last rank needs; it holds %s", path,
                          has);
     return GPTOSS_OK;
@@ -133,8 +136,8 @@ static gptoss_status open_slice(const gguf_file *file, const hparams *hp, slice 
     free(ranges);
     if (status != GPTOSS_OK) return status;
     for (uint32_t layer = what.layer_begin; layer < what.layer_end; layer++) bind_layer(w, file, specs, layer);
-    if (what.embedding) w->embedding = bind_matrix(w, file, &outer[EMBEDDING], OUTSIDE_LAYERS);
-    if (what.output) {
+    if (has_embedding(&what)) w->embedding = bind_matrix(w, file, &outer[EMBEDDING], OUTSIDE_LAYERS);
+    if (has_output(&what)) {
         w->output_norm = bind_vector(w, file, &outer[OUTPUT_NORM], OUTSIDE_LAYERS);
         w->output = bind_matrix(w, file, &outer[OUTPUT], OUTSIDE_LAYERS);
     }

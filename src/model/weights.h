@@ -5,14 +5,7 @@
 #include "gguf/map.h"
 #include "kernels/matmul.h"
 #include "model/extent.h"
-
-/* What one rank holds of a model. */
-typedef struct slice {
-    uint32_t layer_begin, layer_end;
-    bool embedding;     /* the first stage: token_embd */
-    bool output;        /* the last stage: output_norm and output */
-    bool expert_0_only; /* the fallback for small memories: no other expert is mapped or used */
-} slice;
+#include "model/slice.h"
 
 /* The same matrix of every expert; expert e begins at expert_bytes * e from the first. */
 typedef struct expert_bank {
@@ -37,8 +30,8 @@ typedef struct layer_weights {
 typedef struct weights {
     slice slice;
     layer_weights *layers;    /* [layer_end - layer_begin] */
-    matrix embedding;         /* [vocab][d_model]; data is NULL outside the first stage */
-    const float *output_norm; /* [d_model]; NULL outside the last stage */
+    matrix embedding;         /* [vocab][d_model]; data is NULL on a slice without */
+    const float *output_norm; /* [d_model]; NULL on a slice without output */
     matrix output;            /* [vocab][d_model] */
     gguf_map *map;            /* owned; all data above points into it */
 } weights;

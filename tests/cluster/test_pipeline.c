@@ -30,12 +30,12 @@ static part open_part(const char *path, uint32_t rank, uint32_t ranks, uint32_t 
     assert_ok(gguf_open(path, &file, err));
     assert_ok(hparams_read(file, &p.hp, err));
     assert_ok(weights_check(file, &p.hp, p.hp.n_layers, err));
-    slice what = {p.hp.n_layers * rank / ranks, p.hp.n_layers * (rank + 1) / ranks, rank == 0, rank == ranks - 1,
-                  false};
+    uint32_t layers = p.hp.n_layers;
+    const slice what = slice_of_layers(&p.hp, layers * rank / ranks, layers * (rank + 1) / ranks, layers, false);
     assert_ok(weights_open(file, &p.hp, what, &p.weights, err));
     assert_ok(team_open(1, &p.team, err));
     const kv_room room = {.sequences = sequences, .positions = POSITIONS, .chunk = chunk, .page_bits = {4, 4}};
-    assert_ok(stage_open(&p.hp, p.weights, p.team, &room, &p.stage, err));
+    assert_ok(stage_open(&p.hp, p.weights, p.team, &room, NULL, &p.stage, err));
     gguf_close(file);
     return p;
 }

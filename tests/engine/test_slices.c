@@ -39,8 +39,8 @@ static uint64_t bytes_needed(const gguf_tensor *t, const hparams *hp, const slic
         if (layer < s->layer_begin || layer >= s->layer_end) return 0;
         return s->expert_0_only && strstr(t->name, "_exps.") ? t->bytes / hp->n_experts : t->bytes;
     }
-    if (strncmp(t->name, "token_embd", 10) == 0) return s->embedding ? t->bytes : 0;
-    return s->output ? t->bytes : 0; /* output_norm, output */
+    if (strncmp(t->name, "token_embd", 10) == 0) return s->embedding_end ? t->bytes : 0;
+    return s->output_end ? t->bytes : 0; /* output_norm, output */
 }
 
 static bool covered(uint64_t begin, uint64_t end, const run *runs, size_t count) {

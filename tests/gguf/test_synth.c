@@ -311,10 +311,10 @@ static void run(const gguf_file *file, double *residual, double *logit) {
     stage *s = NULL;
     assert_ok(hparams_read(file, &hp, err));
     assert_ok(weights_check(file, &hp, hp.n_layers, err));
-    slice all = {.layer_begin = 0, .layer_end = hp.n_layers, .embedding = true, .output = true};
+    const slice all = slice_of_layers(&hp, 0, hp.n_layers, hp.n_layers, false);
     assert_ok(weights_open(file, &hp, all, &w, err));
     assert_ok(team_open(1, &t, err));
-    assert_ok(stage_open(&hp, w, t, &(kv_room){.sequences = 1, .positions = COUNT, .chunk = COUNT}, &s, err));
+    assert_ok(stage_open(&hp, w, t, &(kv_room){.sequences = 1, .positions = COUNT, .chunk = COUNT}, NULL, &s, err));
     const wave_limits limits = stage_limits(s);
     runs waves;
     uint32_t tokens[COUNT];

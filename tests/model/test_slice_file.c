@@ -165,23 +165,27 @@ static void an_interruption_leaves_nothing(void **state) {
 static void what_a_rank_needs_and_a_slice_lacks_is_named(void **state) {
     model whole = open_model(WHOLE);
     const struct {
-        slice needed;
+        uint32_t begin, end; /* layers that are needed */
+        bool embedding, output, expert_0_only;
         int part; /* of parts[] */
         const char *hint;
     } cases[] = {
-        {{0, 3, false, false, false}, 0, "lacks layers: 0 to 2 are needed, it holds layers 0 to 1 of 4, all experts"},
-        {{1, 2, false, false, false}, 1, "lacks experts: 0 to 7 are needed"},
-        {{1, 2, false, false, true}, 1, "lacks experts: 0 to 0 are needed"},
-        {{0, 1, false, true, false}, 0, "lacks the output"},
-        {{3, 4, true, true, true}, 2, "lacks experts"},
+        {0, 3, false, false, false, 0, "lacks layers: 0 to 2 are needed, it holds layers 0 to 1 of 4, all experts"},
+        {1, 2, false, false, false, 1, "lacks experts: 0 to 7 are needed"},
+        {1, 2, false, false, true, 1, "lacks experts: 0 to 0 are needed"},
+        {0, 1, false, true, false, 0, "lacks the output"},
+        {3, 4, true, true, true, 2, "lacks experts"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *path = path_in(state, "part.gguf");
         gptoss_error err = {0};
         weights *w;
+        slice needed = slice_of_layers(&whole.hp, cases[i].begin, cases[i].end, 4, cases[i].expert_0_only);
+        needed.embedding_end = cases[i].embedding ? whole.hp.n_vocab : 0;
+        needed.output_end = cases[i].output ? whole.hp.n_vocab : 0;
         assert_int_equal(write_part(&whole, &parts[cases[i].part], path, NULL, &err), GPTOSS_OK);
         model part = open_model(path);
-        assert_int_equal(weights_open(part.file, &part.hp, cases[i].needed, &w, &err), GPTOSS_BAD_INPUT);
+        assert_int_equal(weights_open(part.file, &part.hp, needed, &w, &err), GPTOSS_BAD_INPUT);
         if (!strstr(err.text, cases[i].hint)) fail_msg("no \"%s\" in \"%s\"", cases[i].hint, err.text);
         gguf_close(part.file);
         unlink(path);

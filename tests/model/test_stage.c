@@ -31,10 +31,11 @@ static void model_open(const char *path, uint32_t n_layers, uint32_t stages, uin
     assert_ok(team_open(threads, &m->team, err));
     m->n_stages = stages;
     for (uint32_t i = 0; i < stages; i++) {
-        slice what = {n_layers * i / stages, n_layers * (i + 1) / stages, i == 0, i == stages - 1, expert_0};
+        const slice what =
+            slice_of_layers(&m->hp, n_layers * i / stages, n_layers * (i + 1) / stages, n_layers, expert_0);
         assert_ok(weights_open(file, &m->hp, what, &m->weights[i], err));
         const kv_room room = {.sequences = 1, .positions = POSITIONS, .chunk = chunk, .type = cache_type};
-        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &room, &m->stages[i], err));
+        assert_ok(stage_open(&m->hp, m->weights[i], m->team, &room, NULL, &m->stages[i], err));
     }
     gguf_close(file);
 }
