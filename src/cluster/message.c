@@ -21,7 +21,15 @@ float *message_activations(wave_header *m) {
     return (float *)(void *)((char *)(m + 1) + parts_bytes(m->n_tokens, m->n_runs, m->n_copies, m->n_pages));
 }
 
-float *message_rows(wave_header *m) { return (float *)(void *)(m + 1); }
+logits_wish *message_wishes(wave_header *job) { return (logits_wish *)(void *)(job + 1); }
+
+float *message_job_rows(wave_header *job) { return (float *)(void *)(message_wishes(job) + job->logits_rows); }
+
+shortlist *message_shortlists(wave_header *result) { return (shortlist *)(void *)(result + 1); }
+
+float *message_logits(wave_header *result) {
+    return (float *)(void *)(message_shortlists(result) + result->logits_rows);
+}
 
 size_t message_wave_bytes(const wave_header *m, size_t width) {
     return sizeof *m + parts_bytes(m->n_tokens, m->n_runs, m->n_copies, m->n_pages) +
@@ -34,8 +42,12 @@ uint64_t message_most_wave_bytes(const wave_limits *limits, size_t width) {
            (uint64_t)limits->chunk * width * sizeof(float);
 }
 
-uint64_t message_rows_bytes(uint32_t rows, size_t width) {
-    return sizeof(wave_header) + (uint64_t)rows * width * sizeof(float);
+uint64_t message_job_bytes(uint32_t rows, size_t width) {
+    return sizeof(wave_header) + rows * (sizeof(logits_wish) + (uint64_t)width * sizeof(float));
+}
+
+uint64_t message_result_bytes(uint32_t rows, size_t width) {
+    return sizeof(wave_header) + rows * (sizeof(shortlist) + (uint64_t)width * sizeof(float));
 }
 
 bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_rows, uint32_t *marks) {

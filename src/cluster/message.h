@@ -2,15 +2,16 @@
  *
  * A wave's message is its header, its tokens, runs, copies and pages (model/wave.h), rounded up to whole cache lines,
  * and float[n_tokens][d_model]; to shards of the first stage it goes without these, which they make themselves. A job,
- * the rows of which logits are wanted, is a header and float[logits_rows][d_model]; a result a header and
- * float[logits_rows][its sender's logits]. All ranks run this program on machines of one byte order. */
+ * the rows of which logits are wanted, is a header, their logits_wish[logits_rows] and float[logits_rows][d_model]; a
+ * result a header, shortlist[logits_rows] of its sender's logits and, if a row wants all, float[logits_rows][so many].
+ * All ranks run this program on machines of one byte order. */
 #ifndef CLUSTER_MESSAGE_H
 #define CLUSTER_MESSAGE_H
 
 #include "cluster/link.h"
 #include "model/wave.h"
 
-enum { TAG_WAVE = 1, TAG_RESULT = 2, TAG_JOB = 7 };
+enum { TAG_WAVE = 1, TAG_RESULT = 2, TAG_JOB = 7, TAG_FETCH = 8, TAG_FETCHED = 9 };
 enum { WAVE_WORK = 1, WAVE_CANCELLED = 2, WAVE_STOP = 3 };
 
 typedef struct wave_header {
@@ -25,14 +26,21 @@ _Static_assert(sizeof(wave_header) == 64, "wave header");
 /* The wave inside a message, and its activations. */
 wave message_wave(wave_header *m);
 float *message_activations(wave_header *m);
-/* The floats of a job or a result. */
-float *message_rows(wave_header *m);
 
-/* Bytes of a wave's message, of one with the most that limits allow, and of a job or result. width: floats a row; 0: it
- * goes without them. */
+/* The parts of a job and of a result. */
+logits_wish *message_wishes(wave_header *job);
+float *message_job_rows(wave_header *job);
+shortlist *message_shortlists(wave_header *result);
+float *message_logits(wave_header *result);
+
+/* Bytes of a wave's message, and of one with the most that limits allow. width: floats a row; 0: it goes without them.
+ */
 size_t message_wave_bytes(const wave_header *m, size_t width);
 uint64_t message_most_wave_bytes(const wave_limits *limits, size_t width);
-uint64_t message_rows_bytes(uint32_t rows, size_t width);
+
+/* Bytes of a job of `rows` rows, and of a result; width: floats a row, of a result 0 if no row wants all. */
+uint64_t message_job_bytes(uint32_t rows, size_t width);
+uint64_t message_result_bytes(uint32_t rows, size_t width);
 
 /* Whether every stage can take the wave, and every rank its job. marks: see wave_is_valid. */
 bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_rows, uint32_t *marks);

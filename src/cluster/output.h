@@ -2,12 +2,15 @@
  * matrix. Private to src/cluster.
  *
  * The source, the last stage's first shard, offers a wave's rows as a job to all ranks that have a part in it, and to
- * rank 0. All take jobs in the order of waves; rank 0 puts the parts together. */
+ * rank 0. All take jobs in the order of waves; rank 0 puts the parts together. Shortlists are all that comes back,
+ * unless a row of the wave wants all logits; ranks keep them until as many waves have followed as may be under way, and
+ * rank 0 fetches those of single rows. */
 #ifndef CLUSTER_OUTPUT_H
 #define CLUSTER_OUTPUT_H
 
 #include "cluster/cluster.h"
 #include "cluster/message.h"
+#include "cluster/row.h"
 #include "model/stage.h"
 
 typedef struct output output;
@@ -22,7 +25,7 @@ typedef struct output_config {
 } output_config;
 
 /* What a rank other than 0 waits for in its loop (link_wait_any), from OUTPUT_JOB on: */
-enum { OUTPUT_JOB, OUTPUT_RESULTS, OUTPUT_REQUESTS = OUTPUT_RESULTS + 2 };
+enum { OUTPUT_JOB, OUTPUT_FETCH, OUTPUT_REQUESTS };
 
 /* requests: [OUTPUT_REQUESTS], borrowed. */
 gptoss_status output_open(const output_config *config, stage *s, MPI_Request *requests, output **out,
@@ -32,20 +35,26 @@ void output_close(output *o); /* NULL is fine */
 /* The source: a wave is through all layers, or was given up. What is needed of the message is copied. */
 void output_offer(output *o, wave_header *message);
 
-/* Rank 0: the logits of the oldest wave that was not collected yet; see pipeline_collect. `asked` is its header as it
+/* Rank 0: the rows of the oldest wave that was not collected yet; see pipeline_collect. `asked` is its message as it
  * was sent off. */
-gptoss_status output_collect(output *o, const wave_header *asked, float **logits, gptoss_error *err);
+gptoss_status output_collect(output *o, wave_header *asked, const logits_row **rows, gptoss_error *err);
+
+/* Rank 0: see pipeline_fetch. */
+gptoss_status output_fetch(output *o, uint32_t row, float **logits, gptoss_error *err);
 
 /* ---- other ranks, in their loop ---- */
 
-/* Asks for the next job if there is room for its result. */
+/* Asks for the next job, and what is to be fetched. */
 void output_listen(output *o);
 
-/* Does the job of `bytes` bytes that has come for OUTPUT_JOB. */
-gptoss_status output_serve(output *o, size_t bytes, gptoss_error *err);
+/* Does what came with `bytes` bytes for OUTPUT_JOB or OUTPUT_FETCH. */
+gptoss_status output_serve(output *o, int which, size_t bytes, gptoss_error *err);
 
-/* The source does the oldest job of its own that is left and has room for its result; false: there is none. */
+/* The source does the oldest job of its own that is left; false: there is none. */
 bool output_serve_own(output *o);
+
+/* No more will come; waits, if `whole`, until what was sent has been taken. */
+void output_end(output *o, bool whole);
 
 /* Seconds spent waiting for other ranks so far. */
 double output_waited(const output *o);

@@ -14,7 +14,7 @@
 #include "cluster/output.h"
 
 enum { WORKING_SLOTS = 3 /* one each to receive, compute and send */ };
-/* What ranks but 0 wait for: jobs before waves, which are younger; results and waves that are on their way. */
+/* What ranks but 0 wait for: jobs before waves, which are younger; waves that are on their way. */
 enum { WAVE = OUTPUT_REQUESTS, SENT, REQUESTS = SENT + WORKING_SLOTS };
 
 struct pipeline {
@@ -93,7 +93,7 @@ gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, const
     pipeline *p;
     const wave_limits limits = stage_limits(s);
     if (message_most_wave_bytes(&limits, hp->d_model) > INT_MAX ||
-        message_rows_bytes(config->logits_rows, hp->n_vocab) > INT_MAX)
+        message_result_bytes(config->logits_rows, hp->n_vocab) > INT_MAX)
         return error_set(err, GPTOSS_MISUSE,
                          "a chunk of %u tokens makes messages of more than 2 GiB; use a smaller --chunk", limits.chunk);
     TRY(mem_array(1, sizeof *p, "pipeline", &p, err));
@@ -199,19 +199,23 @@ gptoss_status pipeline_submit(pipeline *p, const wave *given, gptoss_error *err)
     return GPTOSS_OK;
 }
 
-gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err) {
+gptoss_status pipeline_collect(pipeline *p, const logits_row **rows, gptoss_error *err) {
     if (p->submitted == p->collected) return error_set(err, GPTOSS_INTERNAL, "no wave is under way");
     wave_header *asked = slot_of(p, p->collected++);
-    gptoss_status status = output_collect(p->output, asked, logits, err);
+    gptoss_status status = output_collect(p->output, asked, rows, err);
     if (status == GPTOSS_CANCELLED)
         error_set(err, status, "interrupted while working on position %u", message_wave(asked).tokens->position);
     return status;
 }
 
+gptoss_status pipeline_fetch(pipeline *p, uint32_t row, float **logits, gptoss_error *err) {
+    return output_fetch(p->output, row, logits, err);
+}
+
 void pipeline_stop(pipeline *p) {
-    float *logits;
+    const logits_row *rows;
     gptoss_error ignored;
-    while (p->submitted != p->collected) pipeline_collect(p, &logits, &ignored);
+    while (p->submitted != p->collected) pipeline_collect(p, &rows, &ignored);
     if (p->cluster.size == 1) return;
     for (uint32_t i = 0; i < p->n_slots; i++) await_taken(p, sent_of(p, i));
     wave_header *message = p->slots[0];
@@ -262,7 +266,7 @@ static gptoss_status serve_until_stopped(pipeline *p, gptoss_error *err) {
         double start = clock_seconds();
         size_t bytes = link_wait_any(p->requests, REQUESTS, &which);
         p->waited += clock_seconds() - start;
-        if (which == OUTPUT_JOB) TRY(output_serve(p->output, bytes, err));
+        if (which < OUTPUT_REQUESTS) TRY(output_serve(p->output, which, bytes, err));
         if (which != WAVE) continue;
         uint32_t slot = next;
         TRY(check_wave(p, p->slots[slot], bytes, err));
@@ -276,7 +280,7 @@ static gptoss_status serve_until_stopped(pipeline *p, gptoss_error *err) {
 
 gptoss_status pipeline_work(pipeline *p, gptoss_error *err) {
     gptoss_status status = serve_until_stopped(p, err);
-    link_drop(&p->requests[OUTPUT_JOB]);
+    output_end(p->output, status == GPTOSS_OK);
     link_drop(&p->requests[WAVE]);
     for (int i = 0; status == GPTOSS_OK && i < REQUESTS; i++) message_await(&p->requests[i], &p->waited);
     return status;

@@ -10,6 +10,7 @@
 
 #include "cluster/cluster.h"
 #include "cluster/group.h"
+#include "cluster/row.h"
 #include "model/stage.h"
 
 typedef struct pipeline pipeline;
@@ -40,9 +41,14 @@ double pipeline_waited(const pipeline *p);
 /* Rank 0: sends a wave, valid within pipeline_wave_limits(), off; see stage_forward. It is copied. */
 gptoss_status pipeline_submit(pipeline *p, const wave *w, gptoss_error *err);
 
-/* Rank 0: waits for the oldest wave under way. *logits: [rows][n_vocab], one row for each of its tokens that asked for
- * them, in their order; borrowed and writable until the next call. GPTOSS_CANCELLED when a stage gave up on it. */
-gptoss_status pipeline_collect(pipeline *p, float **logits, gptoss_error *err);
+/* Rank 0: waits for the oldest wave under way. *rows: one for each of its tokens that wanted logits, in their order;
+ * borrowed until the next call, as are the logits, which are side by side where several rows of a wave have them.
+ * GPTOSS_CANCELLED when a stage gave up on it. */
+gptoss_status pipeline_collect(pipeline *p, const logits_row **rows, gptoss_error *err);
+
+/* Rank 0: all logits of row `row` of the wave that was collected last, [n_vocab], writable, borrowed until the next
+ * call of another function. Ranks that have a part of them send it between two pieces of their work. */
+gptoss_status pipeline_fetch(pipeline *p, uint32_t row, float **logits, gptoss_error *err);
 
 /* Rank 0: collects what is under way and tells every other rank to return from pipeline_work. When they have called it
  * again, more waves may be submitted. */

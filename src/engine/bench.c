@@ -100,14 +100,14 @@ static void add_run(bench *b, uint32_t sequence, uint32_t position, uint32_t cou
     for (uint32_t i = 0; i < count; i++) b->ids[i] = random_token(b);
     for (kv_kind kind = 0; kind < KV_KINDS; kind++)
         place.pages[kind] = b->pages[kind] + (size_t)sequence * b->of_stream[kind];
-    wave_add_run(&b->wave, &b->limits, b->ids, count, position, logits, &place);
+    wave_add_run(&b->wave, &b->limits, b->ids, count, position, logits, (logits_wish){.kind = LOGITS_LISTED}, &place);
 }
 
 /* Reads positions [begin, end) of a sequence in chunks, as many under way as the pipeline holds. */
 static gptoss_status read_tokens(bench *b, uint32_t sequence, uint32_t begin, uint32_t end, gptoss_error *err) {
     pipeline *p = b->engine->pipeline;
     uint32_t chunk = b->engine->config.chunk, under_way = 0;
-    float *logits;
+    const logits_row *rows;
     for (uint32_t at = begin; at < end || under_way > 0;) {
         if (cancel_requested()) return interrupted(err);
         if (at < end && under_way < pipeline_depth(p)) {
@@ -118,7 +118,7 @@ static gptoss_status read_tokens(bench *b, uint32_t sequence, uint32_t begin, ui
             at += count;
             under_way++;
         } else {
-            TRY(pipeline_collect(p, &logits, err));
+            TRY(pipeline_collect(p, &rows, err));
             under_way--;
         }
     }
@@ -138,14 +138,10 @@ static gptoss_status submit_step(bench *b, uint32_t position, uint32_t begin, ui
 }
 
 static gptoss_status collect_step(bench *b, uint32_t begin, uint32_t end, gptoss_error *err) {
-    float *logits;
+    const logits_row *rows;
     uint32_t token;
-    shortlist likeliest;
-    TRY(pipeline_collect(b->engine->pipeline, &logits, err));
-    for (uint32_t s = begin; s < end; s++, logits += b->engine->hp.n_vocab) {
-        shortlist_make(logits, 0, b->engine->hp.n_vocab, sampler_wish(b->sampler, false), &likeliest);
-        TRY(sampler_next(b->sampler, &likeliest, logits, &token, NULL, err));
-    }
+    TRY(pipeline_collect(b->engine->pipeline, &rows, err));
+    for (uint32_t i = 0; i < end - begin; i++) TRY(sampler_next(b->sampler, rows[i].list, NULL, &token, err));
     return GPTOSS_OK;
 }
 

@@ -61,32 +61,84 @@ void job_close(job *j) {
     free(j);
 }
 
-static bool allows_any(const float *logits, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++)
-        if (logits[i] != -INFINITY) return true;
-    return false;
+/* ---- choosing ---- */
+
+static sampler_report *report_of(job *j) { return j->request.report ? &j->report : NULL; }
+
+/* Logits that are changed in any case are no longer those that a shortlist tells of. */
+static bool edits_first(const scheduler_request *r) { return r->edit_logits && !r->allows; }
+
+logits_wish job_wish(job *j) {
+    const scheduler_request *r = &j->request;
+    if (r->on_logits || edits_first(r)) return (logits_wish){.kind = LOGITS_ALL};
+    return sampler_wish(j->sampler, report_of(j));
 }
 
-gptoss_status job_choose(job *j, float *logits, uint32_t n_vocab, bool *ended, scheduler_end *end, gptoss_error *err) {
+/* What a token is chosen by. */
+typedef struct choice {
+    pipeline *pipeline;
+    uint32_t row, n_vocab;
+    float *logits; /* NULL until fetched */
+    const shortlist *list;
+} choice;
+
+static gptoss_status fetch(choice *c, gptoss_error *err) {
+    return c->logits ? GPTOSS_OK : pipeline_fetch(c->pipeline, c->row, &c->logits, err);
+}
+
+static gptoss_status edit(const job *j, choice *c, gptoss_error *err) {
+    TRY(fetch(c, err));
+    j->request.edit_logits(j->request.context, c->logits);
+    for (uint32_t i = 0; i < c->n_vocab; i++)
+        if (c->logits[i] != -INFINITY) return GPTOSS_OK;
+    return error_set(err, GPTOSS_BAD_INPUT, "the constraint allows no token after %u tokens of the answer",
+                     j->n_tokens - j->n_prompt);
+}
+
+static void make_list(job *j, choice *c, shortlist *made) {
+    shortlist_make(c->logits, 0, c->n_vocab, sampler_list_wish(j->sampler, report_of(j)), made);
+    c->list = made;
+}
+
+static gptoss_status choose(job *j, choice *c, uint32_t *token, gptoss_error *err) {
+    TRY(sampler_next(j->sampler, c->list, c->logits, token, err));
+    if (*token != SAMPLER_NEEDS_LOGITS) return GPTOSS_OK;
+    TRY(fetch(c, err));
+    return sampler_next(j->sampler, c->list, c->logits, token, err);
+}
+
+/* Another one for a token that was refused. */
+static gptoss_status choose_again(job *j, choice *c, uint32_t *token, gptoss_error *err) {
+    choice edited = *c;
+    shortlist made;
+    TRY(edit(j, &edited, err));
+    make_list(j, &edited, &made);
+    c->logits = edited.logits;
+    return choose(j, &edited, token, err);
+}
+
+gptoss_status job_choose(job *j, pipeline *p, uint32_t index, const logits_row *row, bool *ended, scheduler_end *end,
+                         gptoss_error *err) {
     const scheduler_request *r = &j->request;
-    uint32_t token, step = j->n_tokens - j->n_prompt;
-    if (r->edit_logits) {
-        r->edit_logits(r->context, logits);
-        if (!allows_any(logits, n_vocab))
-            return error_set(err, GPTOSS_BAD_INPUT, "the constraint allows no token after %u tokens of the answer",
-                             step);
-    }
-    uint32_t n_top = j->report.n_top;
-    shortlist likeliest;
-    shortlist_make(logits, 0, n_vocab, sampler_wish(j->sampler, r->report), &likeliest);
-    TRY(sampler_next(j->sampler, &likeliest, logits, &token, r->report ? &j->report : NULL, err));
+    choice c = {.pipeline = p, .row = index, .logits = row->logits, .list = row->list};
+    c.n_vocab = pipeline_wave_limits(p).n_vocab;
+    shortlist made;
+    uint32_t token, step = j->n_tokens - j->n_prompt, n_top = j->report.n_top;
+    if (edits_first(r)) TRY(edit(j, &c, err));
+    if (!c.list || edits_first(r)) make_list(j, &c, &made);
+    TRY(choose(j, &c, &token, err));
+    if (r->allows && !r->allows(r->context, token)) TRY(choose_again(j, &c, &token, err));
+    if (r->report) sampler_describe(j->sampler, c.list, c.logits, token, &j->report);
+    sampler_take(j->sampler, token);
     j->tokens[j->n_tokens++] = token;
-    bool go_on = r->on_token(r->context, &(scheduler_token){step, token, r->report ? &j->report : NULL});
+    bool go_on = r->on_token(r->context, &(scheduler_token){step, token, report_of(j)});
     j->report.n_top = n_top; /* as many as there are of n_top were told */
     *ended = !go_on || step + 1 == r->max_tokens;
     *end = go_on ? SCHEDULER_LENGTH : SCHEDULER_STOPPED;
     return GPTOSS_OK;
 }
+
+/* ---- its end ---- */
 
 void job_end(job *j, scheduler_end end, const gptoss_error *why) {
     double now = clock_seconds();

@@ -30,9 +30,13 @@ void job_close(job *j); /* its sequence holds no pages; NULL is fine */
 /* Positions that it stores at most: the last token of an answer is never run. */
 uint32_t job_most_positions(const job *j);
 
-/* Chooses the next token from its logits[n_vocab], which may be changed, and tells of it. *end is set when the answer
- * ends with it. */
-gptoss_status job_choose(job *j, float *logits, uint32_t n_vocab, bool *ended, scheduler_end *end, gptoss_error *err);
+/* What is wanted of the logits that follow its next token. */
+logits_wish job_wish(job *j);
+
+/* Chooses the next token by what came back, row `index` of the wave that p collected last, and tells of it. *end is set
+ * when the answer ends with it. */
+gptoss_status job_choose(job *j, pipeline *p, uint32_t index, const logits_row *row, bool *ended, scheduler_end *end,
+                         gptoss_error *err);
 
 /* Tells its end, and closes it. */
 void job_end(job *j, scheduler_end end, const gptoss_error *why);

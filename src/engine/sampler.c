@@ -83,11 +83,18 @@ static double wished_temperature(const sampler *s) {
     return s->settings.temperature > 0 && !lists_k(s) ? s->settings.temperature : 0;
 }
 
-shortlist_wish sampler_wish(const sampler *s, bool report) {
-    return (shortlist_wish){.temperature = sampler_needs_logits(s) ? 0 : wished_temperature(s), .sums = report};
+static bool changes_logits(const sampler *s) { return s->seen || s->settings.n_biases > 0; }
+
+logits_wish sampler_wish(const sampler *s, const sampler_report *report) {
+    if (changes_logits(s) || (report && report->top && report->n_top > SHORTLIST_MOST))
+        return (logits_wish){.kind = LOGITS_ALL};
+    const shortlist_wish list = sampler_list_wish(s, report);
+    return (logits_wish){.kind = LOGITS_LISTED, .sums = list.sums, .temperature = list.temperature};
 }
 
-bool sampler_needs_logits(const sampler *s) { return s->seen || s->settings.n_biases > 0; }
+shortlist_wish sampler_list_wish(const sampler *s, const sampler_report *report) {
+    return (shortlist_wish){.temperature = wished_temperature(s), .sums = report != NULL};
+}
 
 /* A uniform number in [0, 1) with 53 random bits (SplitMix64, Steele et al., OOPSLA 2014), that of a state which the
  * call advances. */
@@ -138,18 +145,14 @@ static float logit_of(const shortlist *l, const float *logits, uint32_t token) {
     return -INFINITY; /* not reached: without logits only listed tokens are chosen */
 }
 
-static bool is_listed(const sampler *s, const shortlist *l, const sampler_report *report) {
-    return !report->top || report->n_top <= l->count || l->count == s->n_vocab;
-}
-
 /* With log_sum = ln(sum exp(logit)): logprob = logit - log_sum, entropy = log_sum - sum of probability * logit. */
-static void describe(const sampler *s, const shortlist *l, const float *logits, uint32_t chosen,
-                     sampler_report *report) {
+void sampler_describe(const sampler *s, const shortlist *l, const float *logits, uint32_t chosen,
+                      sampler_report *report) {
     double log_sum = (double)l->entries[0].logit + log(l->sum);
     report->entropy = fmax(0, log(l->sum) - l->weighted / l->sum);
     report->logprob = (float)((double)logit_of(l, logits, chosen) - log_sum);
     if (!report->top) return;
-    if (!is_listed(s, l, report)) {
+    if (report->n_top > l->count && l->count < s->n_vocab) {
         fill_top(logits, s->n_vocab, log_sum, report);
         return;
     }
@@ -346,27 +349,25 @@ static gptoss_status choose(sampler *s, const shortlist *l, const float *logits,
 }
 
 gptoss_status sampler_next(sampler *s, const shortlist *likeliest, const float *logits, uint32_t *token,
-                           sampler_report *report, gptoss_error *err) {
+                           gptoss_error *err) {
     uint64_t state = s->random_state;
     uint32_t chosen = SAMPLER_NEEDS_LOGITS;
     shortlist changed;
     TRY(check_logits(likeliest, err));
-    if (logits || !(sampler_needs_logits(s) || (report && !is_listed(s, likeliest, report)))) {
-        double unit = s->settings.temperature > 0 ? random_unit(&state) : 0;
-        if (!sampler_needs_logits(s)) {
-            TRY(choose(s, likeliest, logits, unit, &chosen, err));
-        } else {
-            TRY(change_logits(s, logits, &changed, err));
-            TRY(choose(s, &changed, s->logits, unit, &chosen, err));
-        }
+    double unit = s->settings.temperature > 0 ? random_unit(&state) : 0;
+    if (!changes_logits(s)) {
+        TRY(choose(s, likeliest, logits, unit, &chosen, err));
+    } else if (logits) {
+        TRY(change_logits(s, logits, &changed, err));
+        TRY(choose(s, &changed, s->logits, unit, &chosen, err));
     }
+    if (chosen != SAMPLER_NEEDS_LOGITS) s->random_state = state;
     *token = chosen;
-    if (chosen == SAMPLER_NEEDS_LOGITS) return GPTOSS_OK;
-    s->random_state = state;
-    if (report) describe(s, likeliest, logits, chosen, report);
-    if (s->seen) {
-        s->generated[chosen]++;
-        s->seen[chosen] = 1;
-    }
     return GPTOSS_OK;
+}
+
+void sampler_take(sampler *s, uint32_t token) {
+    if (!s->seen) return;
+    s->generated[token]++;
+    s->seen[token] = 1;
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "model/shortlist.h"
+#include "model/wave.h"
 
 typedef struct logit_bias {
     uint32_t token;
@@ -56,20 +56,27 @@ void sampler_close(sampler *s); /* NULL is fine */
 /* Tokens of the prompt count for the repetition penalty. Every token < n_vocab. */
 void sampler_see_prompt(sampler *s, const uint32_t *tokens, size_t count);
 
-/* What the shortlist of its next token must tell; report: of sampler_next. */
-shortlist_wish sampler_wish(const sampler *s, bool report);
+/* What is wanted of the logits of its next token. report: also for sampler_describe. All are when penalties or biases
+ * change them, so that a shortlist does not help. */
+logits_wish sampler_wish(const sampler *s, const sampler_report *report);
 
-/* Penalties and biases change logits, so that shortlists do not help: the logits of all tokens will be needed. */
-bool sampler_needs_logits(const sampler *s);
+/* The same of a list that is made of logits at hand. */
+shortlist_wish sampler_list_wish(const sampler *s, const sampler_report *report);
 
 #define SAMPLER_NEEDS_LOGITS UINT32_MAX /* no token's number */
 
-/* Chooses the next token and counts it as generated. Most tokens are chosen by their shortlist; where it does not tell
- * enough, and logits[n_vocab] are not given but NULL, *token becomes SAMPLER_NEEDS_LOGITS, nothing changes, and the
- * call is to be made again with them. The token is the same whether or not they are given at once. report may be NULL.
- * A logit of minus infinity forbids its token. GPTOSS_BAD_INPUT when all are, or one is NaN or plus infinity: the
- * weights must be damaged. */
+/* Chooses the next token. Most are chosen by the shortlist of the logits; where it does not tell enough, and
+ * logits[n_vocab] are not given but NULL, *token becomes SAMPLER_NEEDS_LOGITS, nothing changes, and the call is to be
+ * made again with them. The token is the same whether or not they are given at once. A logit of minus infinity forbids
+ * its token. GPTOSS_BAD_INPUT when all are, or one is NaN or plus infinity: the weights must be damaged. */
 gptoss_status sampler_next(sampler *s, const shortlist *likeliest, const float *logits, uint32_t *token,
-                           sampler_report *report, gptoss_error *err);
+                           gptoss_error *err);
+
+/* Counts a token as generated. */
+void sampler_take(sampler *s, uint32_t token);
+
+/* Fills a report. With logits NULL, `chosen` is in the list, and report->n_top <= SHORTLIST_MOST. */
+void sampler_describe(const sampler *s, const shortlist *likeliest, const float *logits, uint32_t chosen,
+                      sampler_report *report);
 
 #endif

@@ -279,11 +279,11 @@ static void end_all(scheduler *s, gptoss_status status, const gptoss_error *why)
 gptoss_status scheduler_run(scheduler *s, gptoss_error *err) {
     gptoss_error why = {0}, ignored;
     gptoss_status status = GPTOSS_OK;
-    float *logits;
+    const logits_row *rows;
     for (bool done = false; !done && status == GPTOSS_OK;) status = step(s, &done, &why);
     if (status != GPTOSS_OK) end_all(s, status, &why);
     for (; s->submitted != s->collected && status == GPTOSS_CANCELLED; s->collected++)
-        pipeline_collect(s->pipeline, &logits, &ignored);
+        pipeline_collect(s->pipeline, &rows, &ignored);
     publish(s);
     if (status != GPTOSS_OK && err) *err = why;
     return status;

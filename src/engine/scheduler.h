@@ -64,8 +64,13 @@ typedef struct scheduler_request {
      * requests wait while one runs: none may block or wait for a client (put tokens into a queue of your own;
      * max_tokens bounds it). They may call scheduler_submit and scheduler_cancel. */
     void *context;
-    /* Before each token is chosen: logits[n_vocab] of the model, to be changed in place; minus infinity forbids a
-     * token. This is where constrained decoding and masks go. The report tells the distribution as it is left. */
+    /* Constrained decoding: whether a token that was chosen may be taken. One that may not is chosen again, among those
+     * that edit_logits leaves: all others get a logit of minus infinity there. So tokens come with the frequencies that
+     * masking all logits at once would give, but are seldom masked. top_k, top_p and min_p cut first what the model
+     * would say, then what it may say. The report tells the model's own distribution. NULL: edit_logits, if there is
+     * one, changes logits[n_vocab] in place as it likes before each token is chosen, and the report tells what is left.
+     */
+    bool (*allows)(void *context, uint32_t token);
     void (*edit_logits)(void *context, float *logits);
     /* Each chosen token, end tokens included; this is where stop strings and end tokens are found. Returning false ends
      * the answer with it. */

@@ -19,7 +19,8 @@ static gptoss_status add(scheduler *s, job *j, uint32_t count, uint32_t rows, gp
                          (unsigned long long)j->id);
     booking *b = &s->bookings[s->submitted % s->depth];
     b->seats[b->count++] = (seat){j, j->sequence.position, count, rows};
-    sequence_add_run(&j->sequence, &s->limits, &s->wave, j->tokens + j->sequence.position, count, rows);
+    sequence_add_run(&j->sequence, &s->limits, &s->wave, j->tokens + j->sequence.position, count, rows,
+                     rows > 0 ? job_wish(j) : (logits_wish){0});
     return GPTOSS_OK;
 }
 
@@ -106,20 +107,21 @@ gptoss_status scheduler_send(scheduler *s, bool *sent, gptoss_error *err) {
 
 /* ---- what comes back ---- */
 
-static void take_results(scheduler *s, const seat *at, float *logits) {
+/* rows: of the wave; those of the seat begin at `first`. */
+static void take_results(scheduler *s, const seat *at, const logits_row *rows, uint32_t first) {
     job *j = at->job;
     const scheduler_request *r = &j->request;
-    uint32_t done = at->position + at->count, n_vocab = s->limits.n_vocab;
+    uint32_t done = at->position + at->count, last = first + at->rows - 1;
     bool in_prompt = at->position < j->n_prompt, ended = false;
     scheduler_end end = SCHEDULER_LENGTH;
     gptoss_error why = {0};
-    if (r->on_logits && at->rows > 0) r->on_logits(r->context, done - at->rows, at->rows, logits);
+    if (r->on_logits && at->rows > 0) r->on_logits(r->context, done - at->rows, at->rows, rows[first].logits);
     if (in_prompt && r->on_progress) r->on_progress(r->context, done);
     if (done < j->n_prompt) return;
     if (in_prompt) j->read = clock_seconds();
     if (r->max_tokens == 0) {
         ended = true;
-    } else if (job_choose(j, logits + (size_t)(at->rows - 1) * n_vocab, n_vocab, &ended, &end, &why) != GPTOSS_OK) {
+    } else if (job_choose(j, s->pipeline, last, &rows[last], &ended, &end, &why) != GPTOSS_OK) {
         ended = true;
         end = SCHEDULER_FAILED;
     } else {
@@ -129,12 +131,10 @@ static void take_results(scheduler *s, const seat *at, float *logits) {
 }
 
 gptoss_status scheduler_collect(scheduler *s, gptoss_error *err) {
-    float *logits;
+    const logits_row *rows;
     booking *b = &s->bookings[s->collected++ % s->depth];
-    TRY(pipeline_collect(s->pipeline, &logits, err));
-    for (uint32_t i = 0; i < b->count; i++) {
-        if (b->seats[i].job) take_results(s, &b->seats[i], logits);
-        logits += (size_t)b->seats[i].rows * s->limits.n_vocab;
-    }
+    TRY(pipeline_collect(s->pipeline, &rows, err));
+    for (uint32_t i = 0, first = 0; i < b->count; first += b->seats[i++].rows)
+        if (b->seats[i].job) take_results(s, &b->seats[i], rows, first);
     return GPTOSS_OK;
 }

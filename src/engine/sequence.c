@@ -38,7 +38,7 @@ bool sequence_extend(sequence *s, const wave_limits *limits, kv_pool *pool, uint
 }
 
 void sequence_add_run(const sequence *s, const wave_limits *limits, wave *w, const uint32_t *ids, uint32_t count,
-                      uint32_t logits_rows) {
+                      uint32_t logits_rows, logits_wish wish) {
     wave_place place;
     for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
         place.pages[kind] = s->pages[kind];
@@ -47,7 +47,7 @@ void sequence_add_run(const sequence *s, const wave_limits *limits, wave *w, con
         uint32_t to = kv_paging_stored(&limits->paging, kind, s->position, count).begin - s->first[kind];
         wave_add_copy(w, kind, s->source[kind], s->pages[kind][to]);
     }
-    wave_add_run(w, limits, ids, count, s->position, logits_rows, &place);
+    wave_add_run(w, limits, ids, count, s->position, logits_rows, wish, &place);
 }
 
 static void drop_first(sequence *s, kv_pool *pool, kv_kind kind, uint32_t count) {

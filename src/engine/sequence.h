@@ -33,7 +33,7 @@ bool sequence_extend(sequence *s, const wave_limits *limits, kv_pool *pool, uint
 
 /* Adds the next tokens, whose pages it has, to a wave; see wave_add_run. */
 void sequence_add_run(const sequence *s, const wave_limits *limits, wave *w, const uint32_t *ids, uint32_t count,
-                      uint32_t logits_rows);
+                      uint32_t logits_rows, logits_wish wish);
 
 /* The wave with these `count` tokens was submitted. */
 void sequence_advance(sequence *s, const wave_limits *limits, kv_pool *pool, uint32_t count);

@@ -125,7 +125,7 @@ static void run_last_experts(stage *s) {
     uint32_t count = s->count, kept = 0;
     size_t width = s->hp.d_model;
     for (uint32_t t = 0; t < count; t++) {
-        if (!s->wave->tokens[t].logits) continue;
+        if (s->wave->tokens[t].logits.kind == LOGITS_NONE) continue;
         if (kept != t) memcpy(s->x + kept * width, s->x + t * width, width * sizeof *s->x);
         kept++;
     }
@@ -133,7 +133,7 @@ static void run_last_experts(stage *s) {
     if (kept > 0) moe_run(s);
     s->count = count;
     for (uint32_t t = count; t-- > 0;) {
-        if (!s->wave->tokens[t].logits) continue;
+        if (s->wave->tokens[t].logits.kind == LOGITS_NONE) continue;
         kept--;
         if (kept != t) memcpy(s->x + t * width, s->x + kept * width, width * sizeof *s->x);
     }
@@ -202,6 +202,28 @@ void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     s->spent.output += clock_seconds() - start;
 }
 
+typedef struct shortlist_work {
+    stage *s;
+    const float *logits;
+    shortlist_wish wish;
+} shortlist_work;
+
+static void shortlist_step(void *context, int worker, int workers) {
+    const shortlist_work *work = context;
+    uint64_t begin, end;
+    team_share(work->s->weights->output.rows, 1, worker, workers, &begin, &end);
+    shortlist_make(work->logits + begin, work->s->weights->slice.output_begin + (uint32_t)begin,
+                   (uint32_t)(end - begin), work->wish, &work->s->shortlists[worker]);
+}
+
+void stage_shortlist(stage *s, const float *logits, shortlist_wish wish, shortlist *out) {
+    double start = clock_seconds();
+    team_run(s->team, shortlist_step, &(shortlist_work){s, logits, wish});
+    *out = s->shortlists[0];
+    for (int worker = 1; worker < team_size(s->team); worker++) shortlist_merge(out, &s->shortlists[worker], wish);
+    s->spent.output += clock_seconds() - start;
+}
+
 stage_times stage_spent(const stage *s) { return s->spent; }
 
 wave_limits stage_limits(const stage *s) {
@@ -245,6 +267,7 @@ static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         TRY(mem_array_aligned(buffers[i].rows, buffers[i].row * sizeof(float), "activations", buffers[i].target, err));
     TRY(open_rounding(s, heads, err));
+    TRY(mem_array(workers, sizeof *s->shortlists, "shortlists", &s->shortlists, err));
     TRY(attention_open(s, err));
     return moe_open(s, err);
 }
@@ -277,6 +300,7 @@ void stage_close(stage *s) {
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
     activations_close(&s->rounded_normed);
     activations_close(&s->rounded_attended);
+    free(s->shortlists);
     free(s->packed.pairs);
     free(s->packed.scales);
     kv_cache_close(&s->kv);

@@ -40,10 +40,13 @@ gptoss_status stage_forward(stage *s, const wave *w, float *x);
  * slice has, at least one. x is not changed. */
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits);
 
+/* The shortlist of logits[output rows of the slice], a row that stage_logits made. */
+void stage_shortlist(stage *s, const float *logits, shortlist_wish wish, shortlist *out);
+
 /* Seconds spent so far. */
 typedef struct stage_times {
     double attention, experts; /* the halves of stage_forward */
-    double output;             /* stage_logits */
+    double output;             /* stage_logits, stage_shortlist */
 } stage_times;
 
 stage_times stage_spent(const stage *s);

@@ -63,7 +63,8 @@ struct stage {
 
     /* Without rows when all is multiplied in float32. */
     activations rounded_normed, rounded_attended;
-    packed_tokens packed; /* room for the tokens, or slots, of one product */
+    shortlist *shortlists; /* [workers] */
+    packed_tokens packed;  /* room for the tokens, or slots, of one product */
     attention attention;
     routing routing;
 };

@@ -1,8 +1,20 @@
 #include "model/wave.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+
+/* ---- wishes ---- */
+
+bool logits_wish_is_valid(const logits_wish *w) {
+    if (w->kind == LOGITS_LISTED) return w->sums <= 1 && w->temperature >= 0 && isfinite(w->temperature);
+    return w->kind <= LOGITS_ALL && w->sums == 0 && w->temperature == 0;
+}
+
+shortlist_wish logits_wish_list(const logits_wish *w) {
+    return (shortlist_wish){.temperature = w->temperature, .sums = w->sums};
+}
 
 /* ---- making one ---- */
 
@@ -40,7 +52,7 @@ void wave_close(wave *w) {
 void wave_clear(wave *w) { w->n_tokens = w->n_runs = w->n_copies = w->n_pages = 0; }
 
 void wave_add_run(wave *w, const wave_limits *limits, const uint32_t *ids, uint32_t count, uint32_t position,
-                  uint32_t logits_rows, const wave_place *place) {
+                  uint32_t logits_rows, logits_wish wish, const wave_place *place) {
     wave_run run = {.count = count};
     for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
         kv_span seen = kv_paging_seen(&limits->paging, kind, position, count);
@@ -49,8 +61,11 @@ void wave_add_run(wave *w, const wave_limits *limits, const uint32_t *ids, uint3
         for (uint32_t i = seen.begin; i < seen.end; i++)
             w->pages[w->n_pages++] = place->pages[kind][i - place->first[kind]];
     }
-    for (uint32_t i = 0; i < count; i++)
-        w->tokens[w->n_tokens++] = (wave_token){ids[i], w->n_runs, position + i, count - i <= logits_rows};
+    for (uint32_t i = 0; i < count; i++) {
+        wave_token *t = &w->tokens[w->n_tokens++];
+        *t = (wave_token){.id = ids[i], .run = w->n_runs, .position = position + i};
+        if (count - i <= logits_rows) t->logits = wish;
+    }
     w->runs[w->n_runs++] = run;
 }
 
@@ -60,7 +75,7 @@ void wave_add_copy(wave *w, kv_kind kind, uint32_t from, uint32_t to) {
 
 uint32_t wave_logits_rows(const wave *w) {
     uint32_t rows = 0;
-    for (uint32_t i = 0; i < w->n_tokens; i++) rows += w->tokens[i].logits;
+    for (uint32_t i = 0; i < w->n_tokens; i++) rows += w->tokens[i].logits.kind != LOGITS_NONE;
     return rows;
 }
 
@@ -72,7 +87,9 @@ static bool tokens_fit(const wave *w, uint32_t index, uint32_t first, const wave
     if (position >= limits->positions || count > limits->positions - position) return false;
     for (uint32_t i = 0; i < count; i++) {
         const wave_token *t = &w->tokens[first + i];
-        if (t->id >= limits->n_vocab || t->run != index || t->position != position + i || t->logits > 1) return false;
+        if (t->id >= limits->n_vocab || t->run != index || t->position != position + i || t->reserved != 0 ||
+            !logits_wish_is_valid(&t->logits))
+            return false;
     }
     return true;
 }

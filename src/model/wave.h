@@ -10,15 +10,29 @@
 
 #include "base/error.h"
 #include "model/kv_paging.h"
+#include "model/shortlist.h"
+
+/* What is wanted of the logits that follow a token: nothing, a shortlist, or all of them. */
+typedef enum logits_kind { LOGITS_NONE, LOGITS_LISTED, LOGITS_ALL } logits_kind;
+
+typedef struct logits_wish {
+    uint32_t kind;      /* logits_kind; of others than LOGITS_LISTED the rest is 0 */
+    uint32_t sums;      /* of the list, as the next: see shortlist_wish */
+    double temperature; /* finite, at least 0 */
+} logits_wish;
+
+bool logits_wish_is_valid(const logits_wish *w);
+shortlist_wish logits_wish_list(const logits_wish *w);
 
 /* One token; also its form in messages between ranks, as the next two. */
 typedef struct wave_token {
     uint32_t id;
     uint32_t run;      /* it belongs to */
     uint32_t position; /* in its sequence */
-    uint32_t logits;   /* 1: those that follow it are wanted; 0: they are not */
+    uint32_t reserved; /* 0 */
+    logits_wish logits;
 } wave_token;
-_Static_assert(sizeof(wave_token) == 16, "wave token");
+_Static_assert(sizeof(wave_token) == 32, "wave token");
 
 /* The tokens of one sequence, and the pages that hold what they see, themselves included (kv_paging_seen). */
 typedef struct wave_run {
@@ -68,10 +82,10 @@ typedef struct wave_place {
     uint32_t first[KV_KINDS];
 } wave_place;
 
-/* Adds a run: ids[count] at positions from `position` on; the last `logits_rows` <= count of them want logits. It must
- * fit the limits, and the place hold all pages that it sees. */
+/* Adds a run: ids[count] at positions from `position` on; for the last `logits_rows` <= count of them `wish` holds. It
+ * must fit the limits, and the place hold all pages that it sees. */
 void wave_add_run(wave *w, const wave_limits *limits, const uint32_t *ids, uint32_t count, uint32_t position,
-                  uint32_t logits_rows, const wave_place *place);
+                  uint32_t logits_rows, logits_wish wish, const wave_place *place);
 void wave_add_copy(wave *w, kv_kind kind, uint32_t from, uint32_t to);
 
 /* How many tokens want logits. */

@@ -71,15 +71,22 @@ static gptoss_status put_logprob(turn *t, const scheduler_token *token, gptoss_e
 
 /* ---- calls of the scheduler ---- */
 
+static bool in_mask(const turn *t, uint32_t token) {
+    return token / 64 < t->mask_words && token_mask_has(t->mask, token);
+}
+
 /* The rules are followed as far as they go: a model that could break them is never the reason to fail. */
-static void edit_logits(void *context, float *logits) {
+static bool allows(void *context, uint32_t token) {
     turn *t = context;
     gptoss_error err;
-    if (constraint_mask(t->constraint, t->mask, &err) != GPTOSS_OK) return;
-    for (uint32_t i = 0; i < t->n_vocab; i++) {
-        bool allowed = i / 64 < t->mask_words && token_mask_has(t->mask, i);
-        if (!allowed) logits[i] = -INFINITY;
-    }
+    return constraint_mask(t->constraint, t->mask, &err) != GPTOSS_OK || in_mask(t, token);
+}
+
+/* For a token that was not allowed: the mask is there. */
+static void edit_logits(void *context, float *logits) {
+    const turn *t = context;
+    for (uint32_t i = 0; i < t->n_vocab; i++)
+        if (!in_mask(t, i)) logits[i] = -INFINITY;
 }
 
 static gptoss_status take(turn *t, const scheduler_token *token, bool *go_on, gptoss_error *err) {
@@ -184,6 +191,7 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .n_top = plan->n_top,
                                        .not_cached = plan->not_cached,
                                        .context = out,
+                                       .allows = out->constraint ? allows : NULL,
                                        .edit_logits = out->constraint ? edit_logits : NULL,
                                        .on_token = on_token,
                                        .on_end = on_end};

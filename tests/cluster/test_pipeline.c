@@ -1,4 +1,5 @@
 /* Golden models as pipelines: the logits of every rank count have the bits that one process computes alone. */
+#include <math.h>
 #include <mpi.h>
 
 #include "base/cancel.h"
@@ -98,11 +99,57 @@ static void check_run(pipeline *p, const golden *g, const float *want, uint32_t 
             sent += n;
             continue;
         }
-        float *logits;
+        const logits_row *back;
         uint32_t n = count - done < chunk ? count - done : chunk, got = n < rows ? n : rows;
-        assert_ok(pipeline_collect(p, &logits, err));
+        assert_ok(pipeline_collect(p, &back, err));
         done += n;
-        assert_memory_equal(logits, want + (done - got) * g->n_vocab, got * g->n_vocab * sizeof *logits);
+        assert_memory_equal(back[0].logits, want + (done - got) * g->n_vocab, got * g->n_vocab * sizeof *want);
+    }
+}
+
+/* The list that a rank alone would make; sums may differ in their last bits. */
+static void expect_list_of(const float *logits, uint32_t n_vocab, const logits_wish *wish, const shortlist *got) {
+    shortlist alone;
+    shortlist_make(logits, 0, n_vocab, logits_wish_list(wish), &alone);
+    assert_int_equal(got->count, alone.count);
+    for (uint32_t i = 0; i < alone.count; i++) {
+        assert_int_equal(got->entries[i].token, alone.entries[i].token);
+        assert_true(got->entries[i].logit == alone.entries[i].logit);
+    }
+    assert_true(fabs(got->sum - alone.sum) <= 1e-12 * alone.sum);
+    assert_true(fabs(got->weighted - alone.weighted) <= 1e-12 * fabs(alone.weighted));
+    assert_true(fabs(got->mass - alone.mass) <= 1e-12 * alone.mass);
+}
+
+/* Rank 0: the same with shortlists, of some rows of which the logits are fetched afterwards. */
+static void check_lists(pipeline *p, const golden *g, const float *want, uint32_t chunk) {
+    const logits_wish wish = {LOGITS_LISTED, 1, 0.7};
+    uint32_t sent = 0, done = 0, count = (uint32_t)g->positions, travelling = 0;
+    while (done < count) {
+        if (sent < count && travelling < pipeline_depth(p)) {
+            uint32_t n = count - sent < chunk ? count - sent : chunk;
+            wave *w = &waves.wave;
+            runs_one(&waves, g->tokens + sent, n, sent, n);
+            for (uint32_t i = 0; i < n; i++) w->tokens[i].logits = wish;
+            assert_ok(pipeline_submit(p, w, err));
+            sent += n;
+            travelling++;
+            continue;
+        }
+        const logits_row *back;
+        uint32_t n = count - done < chunk ? count - done : chunk;
+        assert_ok(pipeline_collect(p, &back, err));
+        travelling--;
+        for (uint32_t i = 0; i < n; i++) {
+            const float *of_row = want + (done + i) * g->n_vocab;
+            float *logits;
+            expect_list_of(of_row, (uint32_t)g->n_vocab, &wish, back[i].list);
+            if ((done + i) % 3) continue;
+            assert_ok(pipeline_fetch(p, i, &logits, err));
+            assert_memory_equal(logits, of_row, g->n_vocab * sizeof *logits);
+            assert_ptr_equal(back[i].logits, logits);
+        }
+        done += n;
     }
 }
 
@@ -126,6 +173,7 @@ static void ranks_change_no_bit(void **state) {
                 check_run(p, &g, want, 1, depth, 1);     /* token by token */
                 check_run(p, &g, want, 5, depth, 1);     /* only the last token's logits ... */
                 check_run(p, &g, want, 3, depth, 0);     /* ... or none */
+                check_lists(p, &g, want, 4);
             }
             pipeline_stop(p);
             free(want);
@@ -199,12 +247,13 @@ static booking book(passenger *all, uint32_t chunk, uint64_t *seed) {
     return b;
 }
 
-static void expect_logits_of(const booking *b, const passenger *all, size_t n_vocab, const float *logits) {
+static void expect_logits_of(const booking *b, const passenger *all, size_t n_vocab, const logits_row *rows) {
     for (uint32_t i = 0; i < b->seated; i++) {
         const struct seat *s = &b->seats[i];
         const float *want = all[s->sequence].want + (s->position + s->count - s->rows) * n_vocab;
-        assert_memory_equal(logits, want, s->rows * n_vocab * sizeof *logits);
-        logits += s->rows * n_vocab;
+        if (s->rows == 0) continue;
+        assert_memory_equal(rows->logits, want, s->rows * n_vocab * sizeof *want);
+        rows += s->rows;
     }
 }
 
@@ -221,9 +270,9 @@ static void travel_together(pipeline *p, passenger *all, size_t n_vocab, uint32_
             assert_ok(pipeline_submit(p, &waves.wave, err));
             submitted++;
         } else if (collected < submitted) {
-            float *logits;
-            assert_ok(pipeline_collect(p, &logits, err));
-            expect_logits_of(&under_way[collected++ % 8], all, n_vocab, logits);
+            const logits_row *rows;
+            assert_ok(pipeline_collect(p, &rows, err));
+            expect_logits_of(&under_way[collected++ % 8], all, n_vocab, rows);
         }
     }
 }
@@ -259,16 +308,16 @@ static void company_changes_no_bit(void **state) {
 
 static void misuse_at_rank_0(pipeline *p, const golden *g) {
     gptoss_error why = {0};
-    float *logits;
-    assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_INTERNAL); /* nothing under way */
+    const logits_row *rows;
+    assert_int_equal(pipeline_collect(p, &rows, &why), GPTOSS_INTERNAL); /* nothing under way */
     assert_int_equal(submit(p, g->tokens, 0, 0, 0, &why), GPTOSS_INTERNAL);
     assert_int_equal(submit(p, g->tokens, 0, 9, 1, &why), GPTOSS_INTERNAL);             /* longer than a chunk */
     assert_int_equal(submit(p, g->tokens, 0, 8, 4, &why), GPTOSS_INTERNAL);             /* more logits than the limit */
     assert_int_equal(submit(p, g->tokens, POSITIONS - 1, 2, 1, &why), GPTOSS_INTERNAL); /* a position too far */
     for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
     assert_int_equal(submit(p, g->tokens, pipeline_depth(p), 1, 1, &why), GPTOSS_INTERNAL); /* full */
-    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_collect(p, &logits, err));
-    assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_INTERNAL);
+    for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(pipeline_collect(p, &rows, err));
+    assert_int_equal(pipeline_collect(p, &rows, &why), GPTOSS_INTERNAL);
 }
 
 static void waves_that_do_not_fit_are_refused(void **state) {
@@ -282,11 +331,11 @@ typedef struct message {
     wave_token tokens[3];
     wave_run runs[2];
     wave_copy copies[1];
-    uint32_t pages[4], padding[4];
+    uint32_t pages[4], padding[8];
     float x[3 * 96];
 } message;
 
-enum { HEADER = 64, WHOLE = HEADER + 128 + 3 * 96 * sizeof(float) };
+enum { HEADER = 64, WHOLE = HEADER + 192 + 3 * 96 * sizeof(float) };
 _Static_assert(sizeof(message) == WHOLE, "message");
 
 /* A wave that was given up comes back as a job without rows. */
@@ -337,16 +386,17 @@ static void malformed_waves_are_refused(void **state) {
     golden g;
     golden_load("f32", &g);
     /* kind 2: a cancelled wave, which is passed on but not computed */
-    const message good = {.kind = 2,
-                          .n_tokens = 3,
-                          .n_runs = 2,
-                          .n_copies = 1,
-                          .n_pages = 4,
-                          .logits_rows = 2,
-                          .tokens = {{1, 0, 5, 1}, {2, 1, 7, 0}, {3, 1, 8, 1}},
-                          .runs = {{1, {0, 1}, 0}, {2, {2, 3}, 0}},
-                          .copies = {{KV_FULL, 3, 9, 0}},
-                          .pages = {7, 2, 9, 0}};
+    const message good = {
+        .kind = 2,
+        .n_tokens = 3,
+        .n_runs = 2,
+        .n_copies = 1,
+        .n_pages = 4,
+        .logits_rows = 2,
+        .tokens = {{1, 0, 5, 0, {LOGITS_ALL, 0, 0}}, {2, 1, 7, 0, {0}}, {3, 1, 8, 0, {LOGITS_LISTED, 1, 1}}},
+        .runs = {{1, {0, 1}, 0}, {2, {2, 3}, 0}},
+        .copies = {{KV_FULL, 3, 9, 0}},
+        .pages = {7, 2, 9, 0}};
     const struct {
         size_t offset;  /* of a number in the message ... */
         uint32_t value; /* ... to be replaced by this */
@@ -377,8 +427,10 @@ static void malformed_waves_are_refused(void **state) {
         {offsetof(message, tokens[2].run), 2, WHOLE},
         {offsetof(message, tokens[0].position), POSITIONS, WHOLE},
         {offsetof(message, tokens[2].position), 7, WHOLE},
-        {offsetof(message, tokens[1].logits), 1, WHOLE},
-        {offsetof(message, tokens[1].logits), 2, WHOLE},
+        {offsetof(message, tokens[1].logits.kind), 1, WHOLE},
+        {offsetof(message, tokens[0].logits.kind), 3, WHOLE},
+        {offsetof(message, tokens[0].logits.sums), 1, WHOLE},
+        {offsetof(message, tokens[2].logits.sums), 2, WHOLE},
         {offsetof(message, runs[1].count), 1, WHOLE},
         {offsetof(message, runs[1].pages[0]), 1, WHOLE},
         {offsetof(message, runs[1].window_first), 1, WHOLE},
@@ -442,11 +494,11 @@ static void messages_beyond_2_gib_are_misuse(void **state) {
 /* A signal reaches one rank only; here the last. Its wave comes back as cancelled, and all ranks still stop in order.
  */
 static void be_told_of_the_end(pipeline *p, const golden *g) {
-    float *logits;
+    const logits_row *rows;
     gptoss_error why = {0};
     for (uint32_t i = 0; i < pipeline_depth(p); i++) assert_ok(submit(p, g->tokens + i, i, 1, 1, err));
     for (uint32_t i = 0; i < pipeline_depth(p); i++) {
-        assert_int_equal(pipeline_collect(p, &logits, &why), GPTOSS_CANCELLED);
+        assert_int_equal(pipeline_collect(p, &rows, &why), GPTOSS_CANCELLED);
         assert_true(strlen(why.text) > 0);
     }
 }

@@ -22,10 +22,14 @@ static sampler *open_sampler(sampler_settings settings, uint32_t n_vocab) {
 static gptoss_status try_next(sampler *s, const float *logits, uint32_t *token, sampler_report *report,
                               gptoss_error *err) {
     shortlist likeliest;
-    uint32_t chosen = SAMPLER_NEEDS_LOGITS;
-    shortlist_make(logits, 0, vocabulary, sampler_wish(s, report != NULL), &likeliest);
-    TRY(sampler_next(s, &likeliest, NULL, &chosen, report, err));
-    if (chosen == SAMPLER_NEEDS_LOGITS) TRY(sampler_next(s, &likeliest, logits, &chosen, report, err));
+    uint32_t chosen;
+    bool all = sampler_wish(s, report).kind == LOGITS_ALL;
+    shortlist_make(logits, 0, vocabulary, sampler_list_wish(s, report), &likeliest);
+    TRY(sampler_next(s, &likeliest, all ? logits : NULL, &chosen, err));
+    bool fetched = chosen == SAMPLER_NEEDS_LOGITS;
+    if (fetched) TRY(sampler_next(s, &likeliest, logits, &chosen, err));
+    if (report) sampler_describe(s, &likeliest, all || fetched ? logits : NULL, chosen, report);
+    sampler_take(s, chosen);
     *token = chosen;
     return GPTOSS_OK;
 }

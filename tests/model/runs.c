@@ -29,7 +29,7 @@ void runs_add(runs *r, uint32_t sequence, const uint32_t *ids, uint32_t count, u
     if (count == 0) return;
     for (kv_kind kind = 0; kind < KV_KINDS; kind++)
         place.pages[kind] = r->pages[kind] + sequence * r->of_sequence[kind];
-    wave_add_run(&r->wave, &r->limits, ids, count, position, rows, &place);
+    wave_add_run(&r->wave, &r->limits, ids, count, position, rows, (logits_wish){.kind = LOGITS_ALL}, &place);
 }
 
 const wave *runs_one(runs *r, const uint32_t *ids, uint32_t count, uint32_t position, uint32_t rows) {

@@ -1,4 +1,6 @@
 /* Which waves are well-formed: one edit away from a good one, each kind of fault is found. */
+#include <math.h>
+
 #include "model/wave.h"
 #include "support.h"
 
@@ -24,9 +26,12 @@ static wave good_wave(void) {
     const uint32_t full[] = {3, 4}, window[] = {8, 9};
     const uint32_t full_2[] = {5, 6}, window_2[] = {11, 12, 13};
     const uint32_t full_3[] = {3 + 4}, window_3[] = {14};
-    wave_add_run(&w, &limits, ids, 1, 59, 1, &(wave_place){{full, window}, {0, 2}});
-    wave_add_run(&w, &limits, ids, 4, 30, 2, &(wave_place){{full_2, window_2}, {0, 0}});
-    wave_add_run(&w, &limits, ids, 1, 0, 0, &(wave_place){{full_3, window_3}, {0, 0}});
+    wave_add_run(&w, &limits, ids, 1, 59, 1, (logits_wish){LOGITS_LISTED, 1, 0.5},
+                 &(wave_place){{full, window}, {0, 2}});
+    wave_add_run(&w, &limits, ids, 4, 30, 2, (logits_wish){.kind = LOGITS_ALL},
+                 &(wave_place){{full_2, window_2}, {0, 0}});
+    wave_add_run(&w, &limits, ids, 1, 0, 0, (logits_wish){LOGITS_LISTED, 1, 1},
+                 &(wave_place){{full_3, window_3}, {0, 0}});
     wave_add_copy(&w, KV_WINDOW, 1, 14);
     wave_add_copy(&w, KV_FULL, 3, 7);
     return w;
@@ -39,8 +44,12 @@ static void runs_become_waves(void **state) {
     assert_int_equal(w.n_tokens, 6);
     assert_int_equal(w.n_runs, 3);
     assert_int_equal(wave_logits_rows(&w), 3);
-    const wave_token want[] = {{99, 0, 59, 1}, {99, 1, 30, 0}, {0, 1, 31, 0},
-                               {1, 1, 32, 1},  {2, 1, 33, 1},  {99, 2, 0, 0}};
+    const wave_token want[] = {{99, 0, 59, 0, {LOGITS_LISTED, 1, 0.5}},
+                               {99, 1, 30, 0, {0}},
+                               {0, 1, 31, 0, {0}},
+                               {1, 1, 32, 0, {.kind = LOGITS_ALL}},
+                               {2, 1, 33, 0, {.kind = LOGITS_ALL}},
+                               {99, 2, 0, 0, {0}}};
     assert_memory_equal(w.tokens, want, sizeof want);
     const uint32_t pages[] = {3, 4, 8, 9, 5, 6, 11, 12, 13, 7, 14};
     assert_int_equal(w.n_pages, sizeof pages / sizeof *pages);
@@ -70,7 +79,11 @@ PLACE(run_of_token, w->tokens[3].run)
 PLACE(first_position, w->tokens[0].position)
 PLACE(later_position, w->tokens[3].position)
 PLACE(last_position, w->tokens[5].position)
-PLACE(logits, w->tokens[4].logits)
+PLACE(logits, w->tokens[4].logits.kind)
+PLACE(kind, w->tokens[0].logits.kind)
+PLACE(sums, w->tokens[0].logits.sums)
+PLACE(sums_of_all, w->tokens[4].logits.sums)
+PLACE(token_reserved, w->tokens[4].reserved)
 PLACE(count, w->runs[1].count)
 PLACE(full_at, w->runs[1].pages[KV_FULL])
 PLACE(window_at, w->runs[1].pages[KV_WINDOW])
@@ -85,6 +98,19 @@ PLACE(copy_from, w->copies[0].from)
 PLACE(copy_to, w->copies[0].to)
 PLACE(copy_reserved, w->copies[0].reserved)
 PLACE(other_copy_kind, w->copies[1].kind)
+
+static void temperatures_are_numbers(void **state) {
+    (void)state;
+    static const double wrong[] = {-1, -1e-300, NAN, INFINITY};
+    wave w = good_wave();
+    for (int i = 0; i < 4; i++) {
+        w.tokens[0].logits.temperature = wrong[i];
+        assert_false(valid(&w));
+    }
+    w.tokens[0].logits.temperature = 1e-300;
+    assert_true(valid(&w));
+    wave_close(&w);
+}
 
 static void faults_are_found(void **state) {
     (void)state;
@@ -110,7 +136,12 @@ static void faults_are_found(void **state) {
         {later_position, 31},
         {later_position, 34},
         {last_position, UINT32_MAX},
-        {logits, 2},
+        {logits, 3},
+        {kind, 0},
+        {kind, 2},
+        {sums, 2},
+        {sums_of_all, 1},
+        {token_reserved, 1},
         {count, 0},
         {count, 3},
         {count, 5},
@@ -173,9 +204,8 @@ static void spans_hold_what_is_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_become_waves),
-        cmocka_unit_test(faults_are_found),
-        cmocka_unit_test(a_page_is_copied_to_once),
+        cmocka_unit_test(runs_become_waves),       cmocka_unit_test(temperatures_are_numbers),
+        cmocka_unit_test(faults_are_found),        cmocka_unit_test(a_page_is_copied_to_once),
         cmocka_unit_test(spans_hold_what_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
