@@ -13,13 +13,14 @@
 #include "engine/engine.h"
 #include "engine/survey.h"
 #include "model/weights.h"
+#include "plan/advice.h"
 #include "plan/model_needs.h"
 
 enum { NODES_FILE_LIMIT = 1 << 20, USUAL_KV = 4096 };
 
 typedef struct arguments {
     const char *gguf, *nodes, *memory, *goal_name, *kv_type_name, *svg, *cache;
-    uint64_t ranks, max_kv, parallel, layers, threads;
+    uint64_t ranks, stages, shards, max_kv, parallel, layers, threads;
     uint64_t memory_bytes; /* what --memory says; 0: nothing */
     plan_goal goal;
     kv_type kv_type;
@@ -58,6 +59,10 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"gguf", OPTION_TEXT, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
         {"nodes", OPTION_TEXT, &a->nodes, 0, 0, "FILE.json", "machines that are not here; see below"},
         {"ranks", OPTION_COUNT, &a->ranks, 1, NODES_MOST, "N", "as if N machines were like this one"},
+        {"stages", OPTION_COUNT, &a->stages, 1, NODES_MOST, "P",
+         "cut the layers into P stages; by default what is fastest"},
+        {"shards", OPTION_COUNT, &a->shards, 1, NODES_MOST, "T",
+         "split each stage's heads and experts between T ranks"},
         {"memory", OPTION_TEXT, &a->memory, 0, 0, "BYTES", "as if each rank had so much, such as 4G"},
         {"for", OPTION_TEXT, &a->goal_name, 0, 0, "GOAL",
          "throughput (default: even stages) or latency (one sequence)"},
@@ -98,10 +103,17 @@ static gptoss_status read_nodes(const char *path, machines *out, gptoss_error *e
     return status;
 }
 
+/* Of machines like this one. */
+static uint32_t ranks_to_plan(const arguments *a) {
+    if (a->ranks) return (uint32_t)a->ranks;
+    uint64_t ranks = (a->stages ? a->stages : 1) * (a->shards ? a->shards : 1);
+    return ranks <= NODES_MOST ? (uint32_t)ranks : 1;
+}
+
 /* Collective. All of it arrives at rank 0. */
 static gptoss_status look_around(const arguments *a, const cluster *c, machines *out, gptoss_error *err) {
     char *cache = NULL;
-    uint32_t size = (uint32_t)c->size, copies = a->ranks && size == 1 ? (uint32_t)a->ranks : 1;
+    uint32_t size = (uint32_t)c->size, copies = size == 1 ? ranks_to_plan(a) : 1;
     gptoss_status status = mem_array(size * copies, sizeof *out->items, "nodes", &out->items, err);
     if (status == GPTOSS_OK) status = cache_dir_choose(a->cache, &cache, err);
     status = cluster_agree(c, status, err);
@@ -114,18 +126,30 @@ static gptoss_status look_around(const arguments *a, const cluster *c, machines 
 
 /* ---- the plan ---- */
 
+static plan_wish wish_of(const arguments *a, const plan_report *r) {
+    return (plan_wish){.stages = (uint32_t)a->stages,
+                       .shards = (uint32_t)a->shards,
+                       .goal = r->goal,
+                       .traffic = {.hop_bytes = r->hp.d_model * sizeof(float),
+                                   .result_bytes = r->hp.n_vocab * sizeof(float), /* logits come back whole */
+                                   .streams = r->streams}};
+}
+
+static bool fits(const plan_model *m, const plan_node *nodes, uint32_t n, plan_wish wish) {
+    placement p;
+    wish.goal = PLAN_FOR_ANYTHING;
+    if (placement_find(m, nodes, n, &wish, &p, NULL) != GPTOSS_OK) return false;
+    placement_free(&p);
+    return true;
+}
+
 /* What would help, in one line of the error. */
-static gptoss_status explain_shortage(const plan_report *r, const plan_node *nodes, const plan_model *fallback,
-                                      gptoss_error *err) {
+static gptoss_status explain_shortage(const plan_report *r, const plan_node *nodes, const plan_wish *wish,
+                                      const plan_model *fallback, gptoss_error *err) {
     advice help;
     buffer text = {0};
-    uint32_t n = r->placement.stages;
-    TRY(advise(&r->model, nodes, n, &help, err));
-    placement p;
-    bool fallback_fits =
-        placement_find(fallback, nodes, n, &(plan_wish){.goal = PLAN_FOR_ANYTHING}, &p, NULL) == GPTOSS_OK;
-    if (fallback_fits) placement_free(&p);
     const double gib = 1 << 30;
+    TRY(advise(&r->model, nodes, r->ranks, wish, &help, err));
     gptoss_status status = buffer_printf(&text, err, "the model does not fit: ");
     if (status == GPTOSS_OK && help.missing)
         status = buffer_printf(&text, err, "%.2f GiB are missing in all", (double)help.missing / gib);
@@ -133,13 +157,18 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
         status = buffer_printf(&text, err, "there is memory enough in all, but layers cannot be cut to it");
     if (status == GPTOSS_OK && help.each_more)
         status = buffer_printf(&text, err, ". It would fit with %.2f GiB more%s", (double)help.each_more / gib,
-                               n > 1 ? " on each rank" : "");
-    if (status == GPTOSS_OK && help.another_node)
+                               r->ranks > 1 ? " on each rank" : "");
+    if (status == GPTOSS_OK && help.shards)
+        status = buffer_printf(&text, err, "; or on these ranks as they are (--shards %u)", help.shards);
+    if (status == GPTOSS_OK && help.another_node && help.more_nodes == 1)
         status = buffer_printf(&text, err, "; or with another node that has %.2f GiB for it",
                                (double)help.another_node / gib);
+    else if (status == GPTOSS_OK && help.another_node)
+        status = buffer_printf(&text, err, "; or with another stage of %u nodes that have %.2f GiB each for it",
+                               help.more_nodes, (double)help.another_node / gib);
     if (status == GPTOSS_OK && help.layers)
         status = buffer_printf(&text, err, "; or its first %u layers alone (--layers %u)", help.layers, help.layers);
-    if (status == GPTOSS_OK && fallback_fits)
+    if (status == GPTOSS_OK && fits(fallback, nodes, r->ranks, *wish))
         status = buffer_printf(&text, err, "; or expert 0 alone (--moe-fallback)");
     if (status == GPTOSS_OK) status = error_set(err, GPTOSS_NO_MEMORY, "%s", text.data);
     buffer_free(&text);
@@ -149,33 +178,25 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
 static kv_room room_of(const arguments *a, const plan_report *r) {
     return (kv_room){.sequences = r->streams,
                      .positions = r->kv_positions,
-                     .chunk = engine_usual_chunk((int)r->placement.stages),
+                     .chunk = engine_usual_chunk((int)r->ranks),
                      .type = a->kv_type};
 }
 
-static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_report *r, gptoss_error *err) {
-    uint32_t n = r->placement.stages;
+static gptoss_status place(const arguments *a, const gguf_file *file, const model_sizes *sizes, plan_report *r,
+                           gptoss_error *err) {
     kv_room room = room_of(a, r);
+    plan_wish wish = wish_of(a, r);
     plan_node *nodes;
-    plan_link *links = NULL;
     plan_model fallback = {0};
-    TRY(mem_array(n, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < n; i++) nodes[i] = node_for_plan(&r->nodes[i]);
-    gptoss_status status = mem_array(n, sizeof *links, "plan", &links, err);
-    for (uint32_t i = 0; status == GPTOSS_OK && i < n; i++) links[i] = r->nodes[i].link;
-    if (status == GPTOSS_OK) status = model_needs(sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
-    if (status == GPTOSS_OK)
-        status = placement_find(&r->model, nodes, n, &(plan_wish){.goal = r->goal}, &r->placement, err);
-    if (status == GPTOSS_NO_MEMORY && r->model.layers) status = explain_shortage(r, nodes, &fallback, err);
+    TRY(mem_array(r->ranks, sizeof *nodes, "plan", &nodes, err));
+    for (uint32_t i = 0; i < r->ranks; i++) nodes[i] = node_for_plan(&r->nodes[i]);
+    gptoss_status status = model_needs(file, sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
     if (status == GPTOSS_OK) {
-        /* Logits come back whole. */
-        const plan_traffic traffic = {r->hp.d_model * sizeof(float), r->hp.n_vocab * sizeof(float), r->streams};
-        r->forecast = forecast_of(&r->placement, links, &traffic);
-        status =
-            forecast_best_last(&r->model, nodes, links, n, r->goal, &traffic, &r->better_last, &r->better_speed, err);
+        status = placement_find(&r->model, nodes, r->ranks, &wish, &r->placement, err);
+        if (status == GPTOSS_NO_MEMORY) status = explain_shortage(r, nodes, &wish, &fallback, err);
     }
+    if (status == GPTOSS_OK) status = forecast_of(&r->model, &r->placement, nodes, &wish.traffic, &r->forecast, err);
     model_needs_free(&fallback);
-    free(links);
     free(nodes);
     return status;
 }
@@ -217,8 +238,8 @@ static gptoss_status plan_file(const arguments *a, const gguf_file *file, plan_r
     TRY(weights_check(file, &r->hp, r->model.n_layers, err));
     TRY(model_sizes_read(file, &r->hp, &sizes, err));
     kv_room room = room_of(a, r);
-    gptoss_status status = model_needs(&sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
-    if (status == GPTOSS_OK) status = place(a, &sizes, r, err);
+    gptoss_status status = model_needs(file, &sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
+    if (status == GPTOSS_OK) status = place(a, file, &sizes, r, err);
     model_sizes_free(&sizes);
     return status;
 }
@@ -226,8 +247,8 @@ static gptoss_status plan_file(const arguments *a, const gguf_file *file, plan_r
 static gptoss_status plan(const arguments *a, machines *m, gptoss_error *err) {
     for (uint32_t i = 0; i < m->count; i++)
         if (a->memory_bytes) m->items[i].memory = a->memory_bytes;
-    plan_report r = {.path = a->gguf, .expert_0_only = a->moe_fallback, .goal = a->goal, .nodes = m->items};
-    r.placement.stages = m->count;
+    plan_report r = {
+        .path = a->gguf, .expert_0_only = a->moe_fallback, .goal = a->goal, .nodes = m->items, .ranks = m->count};
     gguf_file *file = NULL;
     char *path;
     TRY(rank_path_expand(a->gguf, 0, &path, err));

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "model/hparams.h"
+#include "plan/forecast.h"
 #include "plan/nodes.h"
 
 typedef struct plan_report {
@@ -15,11 +16,10 @@ typedef struct plan_report {
     uint32_t kv_positions, streams;
     plan_goal goal;
     plan_model model;
-    const node_facts *nodes; /* [placement.stages] */
+    const node_facts *nodes; /* [ranks] */
+    uint32_t ranks;
     placement placement;
     forecast forecast;
-    uint32_t better_last; /* rank that would better be the last one; that one itself: none is */
-    forecast better_speed;
 } plan_report;
 
 void plan_report_print_table(FILE *out, const plan_report *r);

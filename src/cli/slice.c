@@ -132,7 +132,8 @@ static gptoss_status extent_of_rank(const request *r, uint32_t rank, const gguf_
     model_sizes sizes;
     placement p;
     TRY(model_sizes_read(file, hp, &sizes, err));
-    gptoss_status status = placement_among_equals(&sizes, hp, hp->n_layers, r->what.expert_end == 1, r->of, 1, &p, err);
+    gptoss_status status =
+        placement_among_equals(file, &sizes, hp, hp->n_layers, r->what.expert_end == 1, r->of, 1, &p, err);
     model_sizes_free(&sizes);
     if (status != GPTOSS_OK) return status;
     *out = r->what;

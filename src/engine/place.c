@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "engine/survey.h"
-#include "plan/forecast.h"
+#include "plan/advice.h"
 #include "plan/machine.h"
 #include "plan/model_needs.h"
 
@@ -38,7 +38,7 @@ static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *
                     .positions = planned < e->hp.context ? planned : e->hp.context,
                     .chunk = e->config.chunk,
                     .type = e->config.kv_type};
-    return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
+    return model_needs(e->file, &e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
 /* The best cut. Where memory is too small for any, the one with which no rank lacks more than it must: weights are
@@ -50,7 +50,7 @@ static gptoss_status find_placement(engine *e, const plan_model *model, plan_nod
     gptoss_status status = placement_find(model, nodes, size, &wish, out, err);
     if (status != GPTOSS_NO_MEMORY) return status;
     advice help;
-    TRY(advise(model, nodes, size, &help, err));
+    TRY(advise(model, nodes, size, &wish, &help, err));
     e->missing_memory = help.each_more;
     for (uint32_t i = 0; i < size; i++) nodes[i].memory += help.each_more;
     return placement_find(model, nodes, size, &wish, out, err);
@@ -63,13 +63,14 @@ static gptoss_status find_bounds(engine *e, const rank_offer *offers, uint32_t *
     plan_model model = {0};
     placement found = {0};
     TRY(mem_array(size, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < size; i++)
-        nodes[i] = (plan_node){.memory = offers[i].memory,
-                               .read_rate = (double)offers[i].read_rate,
-                               .layer_begin = (uint32_t)offers[i].layer_begin,
-                               .layer_end = (uint32_t)offers[i].layer_end,
-                               .embedding = offers[i].embedding,
-                               .output = offers[i].output};
+    for (uint32_t i = 0; i < size; i++) {
+        nodes[i] = plan_node_default();
+        nodes[i].memory = offers[i].memory;
+        nodes[i].read_rate = (double)offers[i].read_rate;
+        nodes[i].layers = (plan_range){(uint32_t)offers[i].layer_begin, (uint32_t)offers[i].layer_end};
+        if (!offers[i].embedding) nodes[i].embedding_rows.end = 0;
+        if (!offers[i].output || i + 1 < size) nodes[i].output_rows.end = 0; /* the last one computes all logits */
+    }
     gptoss_status status = read_needs(e, &model, err);
     if (status == GPTOSS_OK) status = find_placement(e, &model, nodes, &found, err);
     for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) bounds[i + 1] = found.rank[i].layer_end;

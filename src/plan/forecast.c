@@ -1,127 +1,168 @@
 #include "plan/forecast.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
+#include "plan/draw.h"
 
-static double crossing(const plan_link *link, uint64_t bytes) {
-    return link->latency + (double)bytes / link->bandwidth;
+static const double LEAST_SHARE = 0.2;       /* of what a token takes alone, however many share its reads */
+static const double RESULT_SECONDS = 0.5e-9; /* a byte, to look for the next token; 0.4 ms for 201,088 logits */
+
+typedef struct scene {
+    const plan_model *m;
+    const placement *p;
+    const plan_node *nodes;
+    const plan_traffic *traffic;
+    double tokens; /* in a wave */
+} scene;
+
+/* ---- links ---- */
+
+static double crossing(plan_link link, double bytes) { return link.latency + bytes / link.bandwidth; }
+
+static plan_link slower(plan_link a, plan_link b) {
+    return (plan_link){fmax(a.latency, b.latency), fmin(a.bandwidth, b.bandwidth)};
 }
 
-forecast forecast_of(const placement *p, const plan_link *links, const plan_traffic *traffic) {
-    double network = 0, computing = 0, slowest = 0;
-    for (uint32_t i = 0; i < p->stages; i++) {
-        double stage = (double)p->rank[i].nanoseconds / 1e9;
-        double hop =
-            p->stages > 1 ? crossing(&links[i], i + 1 < p->stages ? traffic->hop_bytes : traffic->result_bytes) : 0;
-        network += hop;
-        computing += stage;
-        if (stage > slowest) slowest = stage;
-        if (hop > slowest) slowest = hop; /* a link carries one wave at a time */
+static plan_link link_between(const scene *s, uint32_t from, uint32_t to) {
+    uint32_t n = s->p->stages * s->p->shards;
+    plan_link link = s->nodes[from].link;
+    for (uint32_t i = (from + 1) % n; i != to; i = (i + 1) % n) link = slower(link, s->nodes[i].link);
+    return link;
+}
+
+static double hop(const scene *s, uint32_t from, uint32_t to, double bytes) {
+    return crossing(link_between(s, from, to), bytes) + s->nodes[to].wake_seconds;
+}
+
+/* Of a wave, from each shard of a stage to the same of the next. */
+static double stage_hop(const scene *s, uint32_t stage) {
+    double slowest = 0;
+    for (uint32_t t = 0; t < s->p->shards; t++) {
+        uint32_t from = stage * s->p->shards + t;
+        slowest = fmax(slowest, hop(s, from, from + s->p->shards, s->tokens * (double)s->traffic->hop_bytes));
     }
-    forecast f = {.token_seconds = computing + network, .network_seconds = network};
-    f.one_stream = f.token_seconds > 0 ? 1 / f.token_seconds : 0;
-    f.all_streams = traffic->streams * f.one_stream;
-    if (slowest > 0 && f.all_streams > 1 / slowest) f.all_streams = 1 / slowest;
-    return f;
+    return slowest;
 }
 
-/* False when the nodes cannot run the model in this order. */
-static bool try_order(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n, plan_goal goal,
-                      const plan_traffic *traffic, forecast *out) {
-    placement p;
-    if (placement_find(m, nodes, n, &(plan_wish){.goal = goal}, &p, NULL) != GPTOSS_OK) return false;
-    *out = forecast_of(&p, links, traffic);
-    placement_free(&p);
-    return true;
+static double sum_seconds(const scene *s, uint32_t stage) {
+    uint32_t shards = s->p->shards, first = stage * shards;
+    if (shards == 1) return 0;
+    plan_link link = link_between(s, first, first + shards - 1);
+    double bytes = s->tokens * (double)s->traffic->hop_bytes, others = shards - 1;
+    return fmin(crossing(link, others * bytes), link.latency + crossing(link, 2 * others / shards * bytes));
 }
 
-static double speed_for(plan_goal goal, const forecast *f) {
-    return goal == PLAN_FOR_LATENCY ? f->one_stream : f->all_streams;
-}
+/* ---- stages ---- */
 
-gptoss_status forecast_best_last(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n,
-                                 plan_goal goal, const plan_traffic *traffic, uint32_t *last, forecast *speed,
-                                 gptoss_error *err) {
-    plan_node *order;
-    forecast best = {0}, f;
-    uint32_t best_last = n - 1;
-    TRY(mem_array(n, sizeof *order, "plan", &order, err));
-    if (try_order(m, nodes, links, n, goal, traffic, &f)) best = f;
-    double enough = 1.05 * speed_for(goal, &best);
-    for (uint32_t i = 0; i + 1 < n; i++) {
-        memcpy(order, nodes, i * sizeof *order);
-        memcpy(order + i, nodes + i + 1, (n - 1 - i) * sizeof *order);
-        order[n - 1] = nodes[i];
-        if (!try_order(m, order, links, n, goal, traffic, &f) || speed_for(goal, &f) <= enough) continue;
-        enough = speed_for(goal, &f);
-        best = f;
-        best_last = i;
+/* Without sums. */
+static gptoss_status reading_seconds(const scene *s, uint32_t stage, uint32_t *experts, double *each, double *out,
+                                     gptoss_error *err) {
+    const plan_model *m = s->m;
+    uint32_t shards = s->p->shards;
+    const plan_rank *ranks = s->p->rank + stage * shards;
+    const plan_node *nodes = s->nodes + stage * shards;
+    double common = 0, heads = 0, expert = 0, slowest = 0, work;
+    for (uint32_t j = ranks->layer_begin; j < ranks->layer_end; j++) {
+        common += (double)m->layers[j].common;
+        heads += (double)m->layers[j].heads;
+        expert += (double)m->layers[j].expert;
     }
-    free(order);
-    *last = best_last;
-    *speed = best;
+    for (uint32_t t = 0; t < shards; t++) {
+        double share = (double)(ranks[t].kv_heads.end - ranks[t].kv_heads.begin) / m->n_kv_heads;
+        double beside = nodes[t].layer_seconds * (ranks->layer_end - ranks->layer_begin);
+        slowest = fmax(slowest, (common + heads * share) / nodes[t].read_rate + beside);
+        experts[t] = ranks[t].experts.end - ranks[t].experts.begin;
+        each[t] = expert / nodes[t].read_rate;
+    }
+    TRY(draw_expected_work(experts, each, shards, m->n_experts_used, s->tokens, &work, err));
+    *out = slowest + work;
     return GPTOSS_OK;
 }
 
-/* ---- advice ---- */
-
-static bool fits(const plan_model *m, const plan_node *nodes, uint32_t n) {
-    placement p;
-    if (placement_find(m, nodes, n, &(plan_wish){.goal = PLAN_FOR_ANYTHING}, &p, NULL) != GPTOSS_OK) return false;
-    placement_free(&p);
-    return true;
-}
-
-/* The nodes with `more` bytes added to each, or to the last one only. */
-static bool fits_with(const plan_model *m, const plan_node *nodes, plan_node *scratch, uint32_t n, bool last_only,
-                      uint64_t more) {
-    memcpy(scratch, nodes, n * sizeof *nodes);
-    for (uint32_t i = last_only ? n - 1 : 0; i < n; i++)
-        scratch[i].memory = scratch[i].memory > UINT64_MAX - more ? UINT64_MAX : scratch[i].memory + more;
-    return fits(m, scratch, n);
-}
-
-/* The least such amount up to `most`, to a megabyte; 0: not even that is enough. */
-static uint64_t least_more(const plan_model *m, const plan_node *nodes, plan_node *scratch, uint32_t n, bool last_only,
-                           uint64_t most) {
-    if (!fits_with(m, nodes, scratch, n, last_only, most)) return 0;
-    uint64_t low = 0, high = most;
-    while (high - low > 1 << 20) {
-        uint64_t middle = low + (high - low) / 2;
-        if (fits_with(m, nodes, scratch, n, last_only, middle))
-            high = middle;
-        else
-            low = middle;
-    }
-    return high;
-}
-
-static uint32_t most_layers(const plan_model *m, const plan_node *nodes, uint32_t n) {
-    plan_model fewer = *m;
-    while (--fewer.n_layers >= n)
-        if (fits(&fewer, nodes, n)) return fewer.n_layers;
-    return 0;
-}
-
-gptoss_status advise(const plan_model *m, const plan_node *nodes, uint32_t n, advice *out, gptoss_error *err) {
-    plan_node *more, *scratch = NULL;
-    TRY(mem_array(n + 1, sizeof *more, "plan", &more, err));
-    gptoss_status status = mem_array(n + 1, sizeof *scratch, "plan", &scratch, err);
-    if (status == GPTOSS_OK) {
-        uint64_t need = m->own * (n - 1) + placement_need(m, 0, 1, 0, m->n_layers), have = 0;
-        for (uint32_t i = 0; i < n; i++)
-            have = nodes[i].memory > UINT64_MAX - have ? UINT64_MAX : have + nodes[i].memory;
-        memcpy(more, nodes, n * sizeof *nodes);
-        more[n] = plan_node_default();
-        more[n].memory = 0;
-        *out = (advice){.missing = need > have ? need - have : 0,
-                        .each_more = least_more(m, nodes, scratch, n, false, need),
-                        .another_node = n < m->n_layers ? least_more(m, more, scratch, n + 1, true, need) : 0,
-                        .layers = most_layers(m, nodes, n)};
-    }
-    free(scratch);
-    free(more);
+static gptoss_status stage_seconds(const scene *s, uint32_t stage, double *sums, double *out, gptoss_error *err) {
+    const plan_rank *r = &s->p->rank[stage * s->p->shards];
+    uint32_t *experts = NULL;
+    double *each = NULL;
+    gptoss_status status = mem_array(s->p->shards, sizeof *experts, "plan", &experts, err);
+    if (status == GPTOSS_OK) status = mem_array(s->p->shards, sizeof *each, "plan", &each, err);
+    if (status == GPTOSS_OK) status = reading_seconds(s, stage, experts, each, out, err);
+    free(experts);
+    free(each);
+    *sums = 2 * (r->layer_end - r->layer_begin) * sum_seconds(s, stage);
     return status;
+}
+
+/* ---- the output ---- */
+
+typedef struct output_cost {
+    double network, computing;
+} output_cost;
+
+static double rows_seconds(const scene *s, uint32_t rank) {
+    const plan_range *rows = &s->p->rank[rank].output_rows;
+    return (double)(rows->end - rows->begin) * (double)s->m->output_row / s->nodes[rank].read_rate;
+}
+
+static output_cost output_of(const scene *s) {
+    uint32_t n = s->p->stages * s->p->shards, source = n - s->p->shards;
+    double out_latency = 0, out_bytes = 0, back_latency = 0, back_bytes = 0, slowest = 0;
+    for (uint32_t r = 0; r < n; r++) {
+        const plan_range *rows = &s->p->rank[r].output_rows;
+        double share = (double)(rows->end - rows->begin) / s->m->n_vocab;
+        if (share == 0) continue;
+        slowest = fmax(slowest, rows_seconds(s, r));
+        if (r != source) {
+            out_latency = fmax(out_latency, hop(s, source, r, 0));
+            out_bytes += (double)s->traffic->hop_bytes / link_between(s, source, r).bandwidth;
+        }
+        if (r != 0) {
+            back_latency = fmax(back_latency, hop(s, r, 0, 0));
+            back_bytes += share * (double)s->traffic->result_bytes / link_between(s, r, 0).bandwidth;
+        }
+    }
+    return (output_cost){out_latency + back_latency + s->tokens * (out_bytes + back_bytes),
+                         slowest + s->tokens * (double)s->traffic->result_bytes * RESULT_SECONDS};
+}
+
+/* ---- together ---- */
+
+typedef struct wave_times {
+    double total, network;
+    double slowest; /* stage, with its share of the output, or link: it takes one wave at a time */
+} wave_times;
+
+static gptoss_status time_wave(const scene *s, wave_times *out, gptoss_error *err) {
+    uint32_t stages = s->p->stages, shards = s->p->shards;
+    output_cost output = output_of(s);
+    double computing = output.computing, network = output.network, slowest = 0;
+    if (shards > 1) network += hop(s, 0, shards - 1, 0) + sum_seconds(s, 0);
+    for (uint32_t stage = 0; stage < stages; stage++) {
+        double layers, sums, rows = 0, away = stage + 1 < stages ? stage_hop(s, stage) : 0;
+        TRY(stage_seconds(s, stage, &sums, &layers, err));
+        for (uint32_t t = 0; t < shards; t++) rows = fmax(rows, rows_seconds(s, stage * shards + t));
+        computing += layers;
+        network += sums + away;
+        slowest = fmax(slowest, fmax(layers + sums + rows, away));
+    }
+    *out = (wave_times){computing + network, network, fmax(slowest, stages > 1 ? output.network : 0)};
+    return GPTOSS_OK;
+}
+
+gptoss_status forecast_of(const plan_model *m, const placement *p, const plan_node *nodes, const plan_traffic *traffic,
+                          forecast *out, gptoss_error *err) {
+    scene s = {m, p, nodes, traffic, 1};
+    wave_times one, full;
+    double streams = traffic->streams > 1 ? traffic->streams : 1, waves = fmin(streams, p->stages);
+    TRY(time_wave(&s, &one, err));
+    s.tokens = streams / waves;
+    TRY(time_wave(&s, &full, err));
+    double least = LEAST_SHARE * s.tokens;
+    double round = fmax(fmax(full.total, least * one.total), waves * fmax(full.slowest, least * one.slowest));
+    *out = (forecast){.token_seconds = one.total,
+                      .network_seconds = one.network,
+                      .one_stream = one.total > 0 ? 1 / one.total : 0,
+                      .all_streams = round > 0 ? streams / round : 0};
+    return GPTOSS_OK;
 }

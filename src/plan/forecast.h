@@ -1,47 +1,33 @@
-/* forecast.h: how fast a placement will be, and what would help where the memory is too small. */
+/* forecast.h: how fast a placement will be, and what would help where the memory is too small.
+ *
+ * A wave of b tokens takes, when few tokens stand before it and no two of them share their experts by more than chance,
+ *
+ *   in each layer of a stage    the slowest shard's time to read its heads' weights and what all shards have, once;
+ *                               the expected time of the slowest to read the chosen experts (draw.h), which depends on
+ *                               how they happen to fall on the shards; what a layer takes beside reading; and, with T
+ *                               shards, two sums of b * hop_bytes, each the lesser of
+ *                                 latency + (T - 1) * bytes / bandwidth         all send all to all
+ *                                 2 * latency + 2 (T - 1)/T * bytes / bandwidth parts are summed, then spread
+ *   before the first layer      with several shards: a message that tells them of the wave, and a sum of embeddings
+ *   between stages              latency + b * hop_bytes / bandwidth + the time that a waiting rank takes to wake
+ *   behind the last layer       a hop to all ranks with rows of the output, the slowest one's time to read these, a hop
+ *                               back with its share of the results, and rank 0's look through them,
+ *
+ * but no less for each token than a fifth of what it takes alone: there reading gives way to computing. A link between
+ * ranks that are not neighbours is as slow as the slowest on the way from one to the next. */
 #ifndef PLAN_FORECAST_H
 #define PLAN_FORECAST_H
 
 #include "plan/placement.h"
 
-typedef struct plan_link {
-    double latency;   /* seconds, one way */
-    double bandwidth; /* bytes a second */
-} plan_link;
-
-/* What goes over the links. */
-typedef struct plan_traffic {
-    uint64_t hop_bytes;    /* of one token, from stage to stage */
-    uint64_t result_bytes; /* from the last stage to the first */
-    uint32_t streams;      /* sequences at once */
-} plan_traffic;
-
 typedef struct forecast {
     double token_seconds;   /* of one sequence: all stages, one after the other, and all hops */
-    double network_seconds; /* the hops among them */
+    double network_seconds; /* the hops and sums among them */
     double one_stream;      /* tokens a second */
-    double all_streams;     /* tokens a second of all sequences together, each in waves of its own */
+    double all_streams;     /* tokens a second of all sequences together, dealt to a wave for each stage */
 } forecast;
 
-/* links[i] leads from node i to the next, the last one back to node 0. */
-forecast forecast_of(const placement *p, const plan_link *links, const plan_traffic *traffic);
-
-/* The last node reads the output matrix for every token, a fifth of all that a 20b model reads. *last: the node that
- * should be it, all others keeping their order; n - 1 where no other would make the whole faster by a twentieth.
- * *speed: what would be predicted then. */
-gptoss_status forecast_best_last(const plan_model *m, const plan_node *nodes, const plan_link *links, uint32_t n,
-                                 plan_goal goal, const plan_traffic *traffic, uint32_t *last, forecast *speed,
-                                 gptoss_error *err);
-
-/* For nodes that a model does not fit. */
-typedef struct advice {
-    uint64_t missing;      /* bytes that the nodes lack together; 0: it is only that layers cannot be cut so */
-    uint64_t each_more;    /* bytes with which the model fits when each node has so much more */
-    uint64_t another_node; /* memory of one more node, behind the others, with which it fits; 0: none does */
-    uint32_t layers;       /* so many first layers fit; 0: none */
-} advice;
-
-/* GPTOSS_OK also when nothing helps. */
-gptoss_status advise(const plan_model *m, const plan_node *nodes, uint32_t n, advice *out, gptoss_error *err);
+gptoss_status forecast_of(const plan_model *m, const placement *p, const plan_node *nodes, const plan_traffic *traffic,
+                          forecast *out, gptoss_error *err);
 
 #endif

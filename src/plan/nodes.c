@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "plan/machine.h"
 
-static const double RATE_A_CORE = 8e9, RATE_IN_ALL = 20e9;
+static const double RATE_A_CORE = 8e9, RATE_IN_ALL = 20e9, LAYER_SECONDS = 40e-6, WAKE_SECONDS = 20e-6;
 static const uint64_t MOST_BYTES = UINT64_C(1) << 50;
 
 double node_assumed_rate(uint32_t cores) {
@@ -21,6 +21,8 @@ double node_assumed_rate(uint32_t cores) {
 node_facts node_facts_default(void) {
     return (node_facts){.cores = 4,
                         .read_rate = node_assumed_rate(4),
+                        .layer_seconds = LAYER_SECONDS,
+                        .wake_seconds = WAKE_SECONDS,
                         .is_assumed = true,
                         .link = {.latency = 150e-6, .bandwidth = 1e9 / 8}};
 }
@@ -43,6 +45,9 @@ plan_node node_for_plan(const node_facts *facts) {
     plan_node node = plan_node_default();
     node.memory = machine_usable(facts->memory);
     node.read_rate = facts->read_rate;
+    node.layer_seconds = facts->layer_seconds;
+    node.wake_seconds = facts->wake_seconds;
+    node.link = facts->link;
     return node;
 }
 

@@ -12,17 +12,18 @@
 
 #include <stddef.h>
 
-#include "plan/forecast.h"
+#include "plan/placement.h"
 
 enum { NODES_MOST = 1024 };
 
 typedef struct node_facts {
-    char name[48];    /* printable */
-    uint64_t memory;  /* bytes, the system's share included */
-    uint32_t cores;   /* that compute for this rank */
-    double read_rate; /* of weights: bytes a second that all of them read together */
-    bool is_assumed;  /* nobody measured the rate */
-    plan_link link;   /* to the next node; the last one's to node 0 */
+    char name[48];                      /* printable */
+    uint64_t memory;                    /* bytes, the system's share included */
+    uint32_t cores;                     /* that compute for this rank */
+    double read_rate;                   /* of weights: bytes a second that all of them read together */
+    double layer_seconds, wake_seconds; /* see plan_node */
+    bool is_assumed;                    /* nobody measured the rate */
+    plan_link link;                     /* to the next node; the last one's to node 0 */
 } node_facts;
 
 /* What is assumed where nothing is said: 4 cores, 8 GB/s for each up to 20 GB/s in all; Gigabit Ethernet. */
@@ -36,7 +37,7 @@ gptoss_status nodes_parse(const char *text, size_t size, node_facts **out, uint3
 /* "16G", "500M", "123456" to bytes; false when it is none, or 0, or more than 2^50. */
 bool nodes_read_bytes(const char *text, uint64_t *out);
 
-/* For placement_find: all files, and of the memory what a model may have. */
+/* For placement_find: with the whole file, and of the memory what a model may have. */
 plan_node node_for_plan(const node_facts *facts);
 
 #endif

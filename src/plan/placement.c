@@ -1,19 +1,27 @@
-/* A stage's time is the sum of its layers' times on its node, and for the last one that of the output. Three figures
- * tell how good a cut is: the time of its slowest stage, of all stages together, and of the layers of its slowest
- * stage, which alone count while a prompt is read. For given limits on the first and the last, dynamic programming over
- * (node, layers dealt so far) finds the least of the second; the limits are found by bisection. */
 #include "plan/placement.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "plan/cut.h"
+#include "plan/deal.h"
+#include "plan/forecast.h"
+#include "plan/rows.h"
 
-static const uint64_t NEVER = UINT64_MAX, MOST_STEPS = UINT64_C(1) << 28;
+static const uint64_t MOST_STEPS = UINT64_C(1) << 28, MOST_SPANS = UINT64_C(1) << 24;
+static const double WORTH_IT = 1.02; /* measured speeds vary by so much */
 
 plan_node plan_node_default(void) {
-    return (plan_node){
-        .memory = UINT64_MAX, .read_rate = 10e9, .layer_end = UINT32_MAX, .embedding = true, .output = true};
+    const plan_range all = {0, UINT32_MAX};
+    return (plan_node){.memory = UINT64_MAX,
+                       .read_rate = 10e9,
+                       .link = {.bandwidth = 10e9},
+                       .layers = all,
+                       .kv_heads = all,
+                       .experts = all,
+                       .embedding_rows = all,
+                       .output_rows = all};
 }
 
 bool plan_goal_by_name(const char *name, plan_goal *out) {
@@ -23,196 +31,324 @@ bool plan_goal_by_name(const char *name, plan_goal *out) {
     return true;
 }
 
-typedef struct search {
-    const plan_model *model;
-    const plan_node *nodes;
-    uint32_t n;
-    uint64_t limit, layers_limit; /* of a stage's time: with the output, without */
-    bool any_memory;              /* limits of memory are ignored */
-    uint64_t *time;               /* [n][layers + 1]: nanoseconds that node i takes for layers [0, j) */
-    uint64_t *output;             /* [n]: and for the output */
-    uint64_t *bytes;              /* [layers + 1]: weights and KV of layers [0, j) */
-    uint64_t *least;              /* [n][layers + 1]: of nodes [0, i] with layers [0, j), NEVER: impossible */
-    uint32_t *begin;              /* [n][layers + 1]: where node i begins then */
-} search;
-
-static void search_close(search *s) {
-    free(s->time);
-    free(s->output);
-    free(s->bytes);
-    free(s->least);
-    free(s->begin);
+uint32_t placement_most_shards(const plan_model *m) {
+    uint32_t most = m->n_kv_heads / m->kv_head_step;
+    if (m->n_experts > 1 && m->n_experts < most) most = m->n_experts;
+    return most <= DEAL_MOST ? most : 1;
 }
 
-static size_t at(const search *s, uint32_t node, uint32_t layer) {
-    return (size_t)node * (s->model->n_layers + 1) + layer;
-}
-
-/* Rounded layer by layer, so that equal nodes come to equal sums. */
-static uint64_t nanoseconds(uint64_t bytes, double rate) {
-    double t = (double)bytes / rate * 1e9;
-    return t < 1e15 ? (uint64_t)(t + 0.5) : (uint64_t)1e15;
-}
-
-static gptoss_status search_open(const plan_model *m, const plan_node *nodes, uint32_t n, search *s,
-                                 gptoss_error *err) {
-    size_t row = m->n_layers + 1, cells = row * n;
-    *s = (search){.model = m, .nodes = nodes, .n = n};
-    TRY(mem_array(cells, sizeof *s->time, "plan", &s->time, err));
-    TRY(mem_array(n, sizeof *s->output, "plan", &s->output, err));
-    TRY(mem_array(row, sizeof *s->bytes, "plan", &s->bytes, err));
-    TRY(mem_array(cells, sizeof *s->least, "plan", &s->least, err));
-    TRY(mem_array(cells, sizeof *s->begin, "plan", &s->begin, err));
-    for (uint32_t j = 0; j < m->n_layers; j++) s->bytes[j + 1] = s->bytes[j] + m->layers[j].held + m->layers[j].kv;
-    for (uint32_t i = 0; i < n; i++) {
-        s->output[i] = nanoseconds(m->output, nodes[i].read_rate);
-        for (uint32_t j = 0; j < m->n_layers; j++)
-            s->time[at(s, i, j + 1)] = s->time[at(s, i, j)] + nanoseconds(m->layers[j].read, nodes[i].read_rate);
-    }
-    return GPTOSS_OK;
-}
-
-static uint64_t ends_bytes(const plan_model *m, uint32_t node, uint32_t n) {
-    return m->own + (node == 0 ? m->embedding : 0) + (node == n - 1 ? m->output : 0);
-}
-
-uint64_t placement_need(const plan_model *m, uint32_t index, uint32_t n, uint32_t begin, uint32_t end) {
-    uint64_t bytes = ends_bytes(m, index, n);
-    for (uint32_t j = begin; j < end; j++) bytes += m->layers[j].held + m->layers[j].kv;
+uint64_t placement_weights(const plan_model *m) {
+    uint64_t bytes = m->n_vocab * (m->embedding_row + m->output_row);
+    for (uint32_t j = 0; j < m->n_layers; j++)
+        bytes += m->layers[j].common + m->layers[j].heads + m->n_experts * m->layers[j].expert;
     return bytes;
 }
 
-static uint64_t layers_time(const search *s, uint32_t node, uint32_t begin, uint32_t end) {
-    return s->time[at(s, node, end)] - s->time[at(s, node, begin)];
-}
+/* ---- one grid ---- */
 
-static uint64_t output_time(const search *s, uint32_t node) { return node == s->n - 1 ? s->output[node] : 0; }
+typedef struct work {
+    cut_problem cut;
+    uint32_t n;
+    uint64_t *reserve, *output; /* [n], owned; see cut_problem */
+    rows_taker *takers;         /* [n], owned */
+    plan_range *rows;           /* [n], owned */
+    plan_rank *rank;            /* [n], owned; what comes out */
+} work;
 
-static bool has_room(const search *s, uint32_t node, uint32_t begin, uint32_t end) {
-    if (s->any_memory) return true;
-    return s->bytes[end] - s->bytes[begin] + ends_bytes(s->model, node, s->n) <= s->nodes[node].memory;
-}
-
-/* Finds where `node` best begins when it ends before layer `end` and all stages keep to the limits. */
-static void extend(search *s, uint32_t node, uint32_t end) {
-    const plan_node *place = &s->nodes[node];
-    uint64_t *best = &s->least[at(s, node, end)];
-    *best = NEVER;
-    if (end > place->layer_end || (node == 0 && !place->embedding) || (node == s->n - 1 && !place->output)) return;
-    for (uint32_t begin = end; begin-- > place->layer_begin;) {
-        uint64_t layers = layers_time(s, node, begin, end), time = layers + output_time(s, node);
-        bool within = time <= s->limit && layers <= s->layers_limit && has_room(s, node, begin, end);
-        if (!within) break; /* longer stages are no better */
-        uint64_t before = node > 0 ? s->least[at(s, node - 1, begin)] : begin == 0 ? 0 : NEVER;
-        if (before == NEVER || before + time >= *best) continue;
-        *best = before + time;
-        s->begin[at(s, node, end)] = begin;
-    }
-}
-
-/* The least time of all stages together within the limits; NEVER: there is no such cut. */
-static uint64_t least_sum(search *s) {
-    uint32_t layers = s->model->n_layers;
-    for (uint32_t node = 0; node < s->n; node++)
-        for (uint32_t end = 0; end <= layers; end++) extend(s, node, end);
-    return s->least[at(s, s->n - 1, layers)];
-}
-
-/* Makes *limit, one of the search's, as small as it can be with all stages together taking no longer than `most`.
- * `high` is one that allows that. Returns the least sum then. */
-static uint64_t tighten(search *s, uint64_t *limit, uint64_t most, uint64_t high) {
-    uint64_t low = 0;
-    while (low < high) {
-        *limit = low + (high - low) / 2;
-        if (least_sum(s) <= most)
-            high = *limit;
-        else
-            low = *limit + 1;
-    }
-    *limit = high;
-    return least_sum(s);
-}
-
-static gptoss_status take(const search *s, placement *out, gptoss_error *err) {
-    const plan_model *m = s->model;
-    placement p = {.stages = s->n, .shards = 1};
-    TRY(mem_array(s->n, sizeof *p.rank, "plan", &p.rank, err));
-    uint32_t end = m->n_layers;
-    for (uint32_t i = s->n; i-- > 0;) {
-        uint32_t begin = s->begin[at(s, i, end)];
-        plan_rank rank = {.layer_begin = begin,
-                          .layer_end = end,
-                          .kv_heads = {0, m->n_kv_heads},
-                          .experts = {0, m->n_experts},
-                          .embedding_rows = {0, i == 0 ? m->n_vocab : 0},
-                          .output_rows = {0, i == s->n - 1 ? m->n_vocab : 0},
-                          .weights = ends_bytes(m, i, s->n) - m->own,
-                          .nanoseconds = layers_time(s, i, begin, end) + output_time(s, i)};
-        for (uint32_t j = begin; j < end; j++) {
-            rank.weights += m->layers[j].held;
-            rank.kv += m->layers[j].kv;
-        }
-        p.rank[i] = rank;
-        end = begin;
-    }
-    *out = p;
+static gptoss_status work_open(const plan_model *m, const plan_node *nodes, uint32_t stages, uint32_t shards,
+                               plan_goal goal, work *w, gptoss_error *err) {
+    uint32_t n = stages * shards;
+    *w = (work){.n = n, .cut = {.model = m, .nodes = nodes, .stages = stages, .shards = shards, .goal = goal}};
+    TRY(mem_array(n, sizeof *w->reserve, "plan", &w->reserve, err));
+    TRY(mem_array(n, sizeof *w->output, "plan", &w->output, err));
+    TRY(mem_array(n, sizeof *w->takers, "plan", &w->takers, err));
+    TRY(mem_array(n, sizeof *w->rows, "plan", &w->rows, err));
+    TRY(mem_array(n, sizeof *w->rank, "plan", &w->rank, err));
+    w->cut.reserve = w->reserve;
+    w->cut.output = w->output;
     return GPTOSS_OK;
 }
 
-/* Why no cut fits the files that the nodes have. */
-static gptoss_status refuse_files(const search *s, gptoss_error *err) {
-    const plan_node *nodes = s->nodes;
-    uint32_t last = s->n - 1;
-    if (!nodes[0].embedding || nodes[0].layer_begin > 0)
-        return error_set(err, GPTOSS_BAD_INPUT,
-                         "rank 0 needs layer 0, the embedding and the tokenizer; its slice begins with layer %u%s",
-                         nodes[0].layer_begin, nodes[0].embedding ? "" : " and has neither embedding nor tokenizer");
-    if (!nodes[last].output || nodes[last].layer_end < s->model->n_layers)
-        return error_set(err, GPTOSS_BAD_INPUT,
-                         "rank %u, the last one, needs layer %u and the output; its slice ends with layer %u%s", last,
-                         s->model->n_layers - 1, nodes[last].layer_end - 1,
-                         nodes[last].output ? "" : " without output");
-    for (uint32_t i = 1; i < s->n; i++)
-        if (nodes[i].layer_begin > nodes[i - 1].layer_end)
-            return error_set(err, GPTOSS_BAD_INPUT,
-                             "layers %u to %u are missing: the slice of rank %u ends before them, that of rank %u "
-                             "begins behind them",
-                             nodes[i - 1].layer_end, nodes[i].layer_begin - 1, i - 1, i);
-    return error_set(
-        err, GPTOSS_BAD_INPUT,
-        "the slices of the ranks do not follow each other: each rank needs layers behind those of the rank "
-        "before it");
+static void work_close(work *w) {
+    free(w->reserve);
+    free(w->output);
+    free(w->takers);
+    free(w->rows);
+    free(w->rank);
 }
 
-static gptoss_status solve(search *s, plan_goal goal, placement *out, gptoss_error *err) {
-    s->limit = s->layers_limit = NEVER;
-    uint64_t least = least_sum(s);
-    if (least == NEVER) {
-        s->any_memory = true;
-        if (least_sum(s) == NEVER) return refuse_files(s, err);
-        return error_set(err, GPTOSS_NO_MEMORY, "the model does not fit the memory of these machines");
+static uint64_t bytes_of(plan_range rows, uint64_t each) { return (rows.end - rows.begin) * each; }
+
+static uint64_t steps_in(uint64_t bytes, uint64_t row, uint32_t step) {
+    return row ? bytes / (row * step) : UINT64_MAX;
+}
+
+/* Bytes that a rank has left beside what it was dealt so far. */
+static uint64_t room_left(const work *w, uint32_t r) {
+    uint64_t used = w->cut.model->own + w->rank[r].weights + w->rank[r].kv, memory = w->cut.nodes[r].memory;
+    return memory > used ? memory - used : 0;
+}
+
+/* Deals the embedding, which takes no time to speak of, evenly to the first stage, as far as there is room. */
+static bool deal_embedding(work *w, bool any_memory) {
+    const plan_model *m = w->cut.model;
+    uint32_t step = w->cut.shards > 1 ? m->row_step : m->n_vocab; /* alone it has all or none */
+    for (uint32_t t = 0; t < w->cut.shards; t++)
+        w->takers[t] = (rows_taker){.each = 1,
+                                    .room = any_memory ? UINT64_MAX : steps_in(room_left(w, t), m->embedding_row, step),
+                                    .has = w->cut.nodes[t].embedding_rows};
+    return rows_deal(m->n_vocab, step, w->takers, w->cut.shards, false, w->rows);
+}
+
+static uint64_t step_time(const work *w, uint32_t r) {
+    uint64_t time =
+        cut_nanoseconds((double)w->cut.model->output_row * w->cut.model->row_step, w->cut.nodes[r].read_rate);
+    return time > 0 ? time : 1;
+}
+
+/* Of the whole stage: its ranks wait for each other. */
+static uint64_t busy_time(const work *w, uint32_t r) {
+    uint64_t most = 0;
+    for (uint32_t t = 0; t < w->cut.shards; t++) {
+        uint64_t time = w->rank[r / w->cut.shards * w->cut.shards + t].nanoseconds;
+        if (time > most) most = time;
     }
-    if (goal == PLAN_FOR_ANYTHING) return take(s, out, err);
-    uint64_t sum = tighten(s, &s->limit, goal == PLAN_FOR_LATENCY ? least : NEVER - 1, least);
-    tighten(s, &s->layers_limit, sum, sum);
-    return take(s, out, err);
+    return most;
 }
 
+/* Deals the output to all ranks, as far as there is room beside what they have. */
+static bool deal_output(work *w, bool any_memory) {
+    const plan_model *m = w->cut.model;
+    uint32_t step = w->n > 1 ? m->row_step : m->n_vocab;
+    for (uint32_t r = 0; r < w->n; r++)
+        w->takers[r] = (rows_taker){.busy = busy_time(w, r),
+                                    .each = step_time(w, r),
+                                    .room = any_memory ? UINT64_MAX : steps_in(room_left(w, r), m->output_row, step),
+                                    .has = w->cut.nodes[r].output_rows};
+    return rows_deal(m->n_vocab, step, w->takers, w->n, w->cut.goal == PLAN_FOR_THROUGHPUT, w->rows);
+}
+
+static void take_embedding(work *w) {
+    for (uint32_t t = 0; t < w->cut.shards; t++) {
+        w->rank[t].embedding_rows = w->rows[t];
+        w->rank[t].weights += bytes_of(w->rows[t], w->cut.model->embedding_row);
+    }
+}
+
+static uint64_t rows_time(const work *w, uint32_t r, plan_range rows) {
+    uint32_t step = w->cut.model->row_step;
+    return (rows.end - rows.begin + step - 1) / step * step_time(w, r);
+}
+
+static void take_output(work *w) {
+    for (uint32_t r = 0; r < w->n; r++) {
+        w->rank[r].output_rows = w->rows[r];
+        w->rank[r].weights += bytes_of(w->rows[r], w->cut.model->output_row);
+        w->rank[r].nanoseconds += rows_time(w, r, w->rows[r]);
+    }
+}
+
+/* Rows as they are dealt best, before any layer is, become bytes to keep free and time. */
+static void reserve_rows(work *w) {
+    const plan_model *m = w->cut.model;
+    memset(w->rank, 0, w->n * sizeof *w->rank);
+    if (deal_embedding(w, false)) take_embedding(w);
+    if (deal_output(w, false))
+        for (uint32_t r = 0; r < w->n; r++) {
+            w->reserve[r] = bytes_of(w->rows[r], m->output_row);
+            w->output[r] = rows_time(w, r, w->rows[r]);
+        }
+    for (uint32_t t = 0; t < w->cut.shards; t++) w->reserve[t] += w->rank[t].weights;
+}
+
+/* Rows go where layers leave room. That they find it is a matter of the sum, but for steps that are cut off. */
+static void reserve_sums(work *w) {
+    const plan_model *m = w->cut.model;
+    uint64_t embedding = m->n_vocab * m->embedding_row;
+    memset(w->reserve, 0, w->n * sizeof *w->reserve);
+    if (w->cut.shards == 1)
+        w->reserve[0] = embedding;
+    else
+        w->cut.first = embedding + w->cut.shards * m->row_step * m->embedding_row;
+}
+
+static cut_result find_in_grid(work *w, gptoss_error *err) {
+    if (w->cut.goal == PLAN_FOR_ANYTHING) {
+        reserve_sums(w);
+    } else {
+        reserve_rows(w);
+        cut_result result = cut_find(&w->cut, w->rank, err);
+        if (result == CUT_FOUND) return result;
+        reserve_sums(w);
+    }
+    return cut_find(&w->cut, w->rank, err);
+}
+
+/* ---- what is wrong ---- */
+
+static gptoss_status refuse_gap(plan_range before, plan_range behind, uint32_t rank, const char *what,
+                                gptoss_error *err) {
+    return error_set(err, GPTOSS_BAD_INPUT,
+                     "%s %u to %u are missing: the slice of rank %u ends before them, that of rank %u begins behind "
+                     "them",
+                     what, before.end, behind.begin - 1, rank - 1, rank);
+}
+
+/* Why no cut fits the files that the nodes have. */
+static gptoss_status refuse_files(const work *w, gptoss_error *err) {
+    const plan_node *nodes = w->cut.nodes;
+    const plan_model *m = w->cut.model;
+    uint32_t shards = w->cut.shards, last = w->n - 1;
+    if (nodes[0].layers.begin > 0)
+        return error_set(err, GPTOSS_BAD_INPUT,
+                         "rank 0 needs layer 0, the embedding and the tokenizer; its slice begins with layer %u",
+                         nodes[0].layers.begin);
+    if (nodes[last].layers.end < m->n_layers)
+        return error_set(err, GPTOSS_BAD_INPUT, "rank %u, the last one, needs layer %u; its slice ends with layer %u",
+                         last, m->n_layers - 1, nodes[last].layers.end - 1);
+    for (uint32_t r = shards; r < w->n; r++)
+        if (nodes[r].layers.begin > nodes[r - shards].layers.end)
+            return refuse_gap(nodes[r - shards].layers, nodes[r].layers, r, "layers", err);
+    for (uint32_t r = 1; r < w->n; r++) {
+        if (r % shards == 0) continue;
+        if (nodes[r].experts.begin > nodes[r - 1].experts.end)
+            return refuse_gap(nodes[r - 1].experts, nodes[r].experts, r, "experts", err);
+        if (nodes[r].kv_heads.begin > nodes[r - 1].kv_heads.end)
+            return refuse_gap(nodes[r - 1].kv_heads, nodes[r].kv_heads, r, "heads", err);
+    }
+    return error_set(err, GPTOSS_BAD_INPUT,
+                     "the slices of the ranks do not follow each other in a grid of %u stages x %u shards: each stage "
+                     "needs layers behind those of the stage before it, each shard experts and heads behind those of "
+                     "the shard before it",
+                     w->cut.stages, shards);
+}
+
+static gptoss_status refuse_memory(gptoss_error *err) {
+    return error_set(err, GPTOSS_NO_MEMORY, "the model does not fit the memory of these machines");
+}
+
+/* A matrix that is not complete in the files of those that could have it. */
+static gptoss_status refuse_rows(const work *w, const char *what, uint32_t takers, gptoss_error *err) {
+    return error_set(err, GPTOSS_BAD_INPUT, "row %u of the %s is in no slice of a rank that could have it",
+                     w->rows[takers - 1].end, what);
+}
+
+static gptoss_status check_rows(work *w, gptoss_error *err) {
+    if (!deal_embedding(w, true)) return refuse_rows(w, "embedding", w->cut.shards, err);
+    if (!deal_output(w, true)) return refuse_rows(w, "output", w->n, err);
+    return GPTOSS_OK;
+}
+
+static gptoss_status place_rows(work *w, gptoss_error *err) {
+    if (!deal_embedding(w, false)) return refuse_memory(err);
+    take_embedding(w);
+    if (!deal_output(w, false)) return refuse_memory(err);
+    take_output(w);
+    return GPTOSS_OK;
+}
+
+static gptoss_status place_in_grid(work *w, gptoss_error *err) {
+    cut_result result = find_in_grid(w, err);
+    if (result == CUT_FAILED) return GPTOSS_NO_MEMORY;
+    if (result == CUT_NO_FILES) return refuse_files(w, err);
+    TRY(check_rows(w, err));
+    return result == CUT_FOUND ? place_rows(w, err) : refuse_memory(err);
+}
+
+static bool is_small_enough(const plan_model *m, uint32_t stages, uint32_t shards) {
+    uint64_t spans = (uint64_t)stages * m->n_layers * m->n_layers, heads = m->n_kv_heads / m->kv_head_step;
+    return shards == 1 ? spans <= MOST_STEPS : spans <= MOST_SPANS && spans * shards * heads * heads <= MOST_STEPS;
+}
+
+static gptoss_status place(const plan_model *m, const plan_node *nodes, uint32_t stages, uint32_t shards,
+                           const plan_wish *wish, placement *out, gptoss_error *err) {
+    work w;
+    if (!is_small_enough(m, stages, shards))
+        return error_set(err, GPTOSS_MISUSE, "%u stages x %u shards and %u layers are too many to plan for", stages,
+                         shards, m->n_layers);
+    gptoss_status status = work_open(m, nodes, stages, shards, wish->goal, &w, err);
+    if (status == GPTOSS_OK) status = place_in_grid(&w, err);
+    if (status == GPTOSS_OK) {
+        *out = (placement){stages, shards, w.rank};
+        w.rank = NULL;
+    }
+    work_close(&w);
+    return status;
+}
+
+/* ---- the choice of a grid ---- */
+
+static bool is_allowed(const plan_model *m, const plan_wish *wish, uint32_t n, uint32_t shards) {
+    if (n % shards != 0 || n / shards > m->n_layers || shards > placement_most_shards(m)) return false;
+    return (!wish->shards || wish->shards == shards) && (!wish->stages || wish->stages == n / shards);
+}
+
+static gptoss_status refuse_grid(const plan_model *m, const plan_wish *wish, uint32_t n, gptoss_error *err) {
+    uint32_t most = placement_most_shards(m);
+    if (wish->shards > most && m->kv_head_step > 1)
+        return error_set(
+            err, GPTOSS_MISUSE,
+            "%u shards cannot share %u KV heads, of which %u at a time share blocks of attn_output: ask for "
+            "at most %u shards",
+            wish->shards, m->n_kv_heads, m->kv_head_step, most);
+    if (wish->shards > most)
+        return error_set(err, GPTOSS_MISUSE,
+                         "%u shards cannot share %u KV heads and %u experts: ask for at most %u shards", wish->shards,
+                         m->n_kv_heads, m->n_experts, most);
+    if (wish->stages > m->n_layers || (wish->shards && n / wish->shards > m->n_layers))
+        return error_set(err, GPTOSS_MISUSE, "%u stages cannot share %u layers: start at most %u ranks",
+                         wish->stages ? wish->stages : n / wish->shards, m->n_layers,
+                         m->n_layers * (wish->shards ? wish->shards : 1));
+    if (wish->stages && wish->shards)
+        return error_set(err, GPTOSS_MISUSE, "%u stages x %u shards are %llu ranks, not the %u that there are",
+                         wish->stages, wish->shards, (unsigned long long)wish->stages * wish->shards, n);
+    if (wish->stages || wish->shards)
+        return error_set(err, GPTOSS_MISUSE, "%u ranks cannot be dealt to %u %s: start a multiple of that%s", n,
+                         wish->stages ? wish->stages : wish->shards, wish->stages ? "stages" : "shards a stage",
+                         wish->stages ? ", with few enough shards for the model" : "");
+    return error_set(err, GPTOSS_MISUSE,
+                     "%u ranks form no grid for this model, which has at most %u stages (layers) x %u shards: start at "
+                     "most %u ranks, or a number that divides better",
+                     n, m->n_layers, most, m->n_layers);
+}
+
+static double speed_for(const plan_wish *wish, const forecast *f) {
+    return wish->goal == PLAN_FOR_LATENCY ? f->one_stream : f->all_streams;
+}
+
+/* Tells of the first grid that fails when all do. */
 gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, const plan_wish *wish,
                              placement *out, gptoss_error *err) {
-    if (n < 1 || n > m->n_layers)
-        return error_set(err, GPTOSS_MISUSE, "%u ranks cannot share %u layers: start at most %u ranks", n, m->n_layers,
-                         m->n_layers);
-    if (wish->shards > 1 || (wish->stages && wish->stages != n))
-        return error_set(err, GPTOSS_MISUSE, "%u ranks form no grid of %u stages x %u shards", n, wish->stages,
-                         wish->shards);
-    if ((uint64_t)n * m->n_layers * m->n_layers > MOST_STEPS)
-        return error_set(err, GPTOSS_MISUSE, "%u ranks and %u layers are too many to plan for", n, m->n_layers);
-    search s;
-    gptoss_status status = search_open(m, nodes, n, &s, err);
-    if (status == GPTOSS_OK) status = solve(&s, wish->goal, out, err);
-    search_close(&s);
-    return status;
+    gptoss_status first = GPTOSS_OK;
+    placement best = {0};
+    double enough = 0;
+    bool tried = false;
+    for (uint32_t shards = 1; shards <= n && shards <= placement_most_shards(m); shards++) {
+        if (!is_allowed(m, wish, n, shards)) continue;
+        placement p;
+        gptoss_status status = place(m, nodes, n / shards, shards, wish, &p, tried ? NULL : err);
+        if (!tried) first = status;
+        tried = true;
+        if (status != GPTOSS_OK) continue;
+        forecast f;
+        if (forecast_of(m, &p, nodes, &wish->traffic, &f, err) != GPTOSS_OK) {
+            placement_free(&p);
+            placement_free(&best);
+            return GPTOSS_NO_MEMORY;
+        }
+        double speed = speed_for(wish, &f);
+        if (best.rank && (wish->goal == PLAN_FOR_ANYTHING || speed < enough)) {
+            placement_free(&p);
+            continue;
+        }
+        placement_free(&best);
+        best = p;
+        enough = WORTH_IT * speed;
+    }
+    if (!tried) return refuse_grid(m, wish, n, err);
+    if (!best.rank) return first;
+    *out = best;
+    return GPTOSS_OK;
 }
 
 void placement_free(placement *p) {

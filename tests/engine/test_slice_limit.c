@@ -52,7 +52,7 @@ static void write_slices(const char *whole, const char *const *paths) {
     assert_ok(gguf_open(whole, &file, err));
     assert_ok(hparams_read(file, &hp, err));
     assert_ok(model_sizes_read(file, &hp, &sizes, err));
-    assert_ok(placement_among_equals(&sizes, &hp, hp.n_layers, false, (uint32_t)world.size, 1, &p, err));
+    assert_ok(placement_among_equals(file, &sizes, &hp, hp.n_layers, false, (uint32_t)world.size, 1, &p, err));
     for (int i = 0; i < world.size; i++) {
         const extent what = {.layer_begin = p.rank[i].layer_begin,
                              .layer_end = p.rank[i].layer_end,

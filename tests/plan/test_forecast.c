@@ -1,149 +1,150 @@
-/* Predicted speeds, and what is advised when memory is short. */
+/* Predicted speeds, put together by hand from the formulas of forecast.h. */
 #include <math.h>
 
+#include "plan/draw.h"
 #include "plan/forecast.h"
 #include "support.h"
 
-enum { LAYERS = 10, MIB = 1 << 20 };
+enum { LAYERS = 10, MOST_RANKS = 6, ROWS = 100 };
 
-static plan_layer layers[LAYERS];
+typedef struct scene {
+    plan_layer layers[LAYERS];
+    plan_model model;
+    plan_node nodes[MOST_RANKS];
+    plan_rank ranks[MOST_RANKS];
+    placement p;
+} scene;
 
-static plan_model model(void) {
-    for (int i = 0; i < LAYERS; i++) layers[i] = (plan_layer){90 * MIB, 20 * MIB, 10 * MIB};
-    return (plan_model){
-        .n_layers = LAYERS, .layers = layers, .embedding = 30 * MIB, .output = 50 * MIB, .own = 5 * MIB};
+/* Layers of 1 ms for what is common, 8 ms for the heads and 1 ms an expert; an output of 10 ms. */
+static void make(scene *s, uint32_t stages, uint32_t shards) {
+    uint32_t n = stages * shards;
+    *s = (scene){.model = {.n_layers = LAYERS,
+                           .layers = s->layers,
+                           .n_kv_heads = 8,
+                           .kv_head_step = 1,
+                           .n_experts = 24,
+                           .n_experts_used = 4,
+                           .n_vocab = ROWS,
+                           .row_step = 1,
+                           .output_row = 100000}};
+    for (int j = 0; j < LAYERS; j++) s->layers[j] = (plan_layer){1000000, 8000000, 1000000, 0};
+    for (uint32_t r = 0; r < n; r++) {
+        uint32_t stage = r / shards, t = r % shards;
+        s->nodes[r] = plan_node_default();
+        s->nodes[r].read_rate = 1e9;
+        s->nodes[r].link = (plan_link){0, 1e30};
+        s->ranks[r] = (plan_rank){.layer_begin = LAYERS * stage / stages,
+                                  .layer_end = LAYERS * (stage + 1) / stages,
+                                  .kv_heads = {8 * t / shards, 8 * (t + 1) / shards},
+                                  .experts = {24 * t / shards, 24 * (t + 1) / shards},
+                                  .output_rows = {ROWS * r / n, ROWS * (r + 1) / n}};
+    }
+    s->p = (placement){stages, shards, s->ranks};
 }
 
-static void assert_near(double got, double want) { assert_true(fabs(got - want) <= 1e-9 * fabs(want)); }
+static forecast predict(const scene *s, plan_traffic traffic) {
+    forecast f;
+    assert_ok(forecast_of(&s->model, &s->p, s->nodes, &traffic, &f, err));
+    return f;
+}
 
-static void speeds_follow_from_stages_and_links(void **state) {
+static void assert_near(double got, double want) {
+    if (!(fabs(got - want) <= 1e-9 * fabs(want))) fail_msg("%.12g instead of %.12g", got, want);
+}
+
+static void one_rank_reads_everything(void **state) {
     (void)state;
-    plan_rank ranks[] = {{.layer_end = 5, .nanoseconds = 20000000},
-                         {.layer_begin = 5, .layer_end = 10, .nanoseconds = 30000000}};
-    const placement p = {2, 1, ranks};
-    const plan_link links[] = {{1e-3, 1e6}, {2e-3, 1e6}};
-    forecast f = forecast_of(&p, links, &(plan_traffic){1000, 5000, 1});
-    assert_near(f.network_seconds, 1e-3 + 1e-3 + 2e-3 + 5e-3);
-    assert_near(f.token_seconds, 0.050 + f.network_seconds);
+    scene s;
+    make(&s, 1, 1);
+    forecast f = predict(&s, (plan_traffic){1000, 0, 1});
+    assert_true(f.network_seconds == 0);
+    assert_near(f.token_seconds, 10 * 0.013 + 0.010);
     assert_near(f.one_stream, 1 / f.token_seconds);
     assert_near(f.all_streams, f.one_stream);
-    f = forecast_of(&p, links, &(plan_traffic){1000, 5000, 100});
-    assert_near(f.all_streams, 1 / 0.030); /* the slowest stage */
-    f = forecast_of(&p, links, &(plan_traffic){1000, 500000, 100});
-    assert_near(f.all_streams, 1 / 0.502); /* the slowest link */
-    const placement alone = {1, 1, ranks};
-    f = forecast_of(&alone, links, &(plan_traffic){1000, 5000, 1});
-    assert_true(f.network_seconds == 0);
-    assert_near(f.one_stream, 50);
+    s.nodes[0].layer_seconds = 0.002;
+    assert_near(predict(&s, (plan_traffic){1000, 0, 1}).token_seconds, 10 * 0.015 + 0.010);
+    assert_near(predict(&s, (plan_traffic){1000, 2000000, 1}).token_seconds, 10 * 0.015 + 0.010 + 0.001); /* results */
 }
 
-/* The output goes to the fast machine, wherever it stands. */
-static void the_best_last_node_is_found(void **state) {
+static void stages_pay_for_hops(void **state) {
     (void)state;
-    plan_model m = model();
-    m.output = 200 * MIB;
-    const plan_link links[4] = {{1e-6, 1e9}, {1e-6, 1e9}, {1e-6, 1e9}, {1e-6, 1e9}};
-    const plan_traffic traffic = {1000, 1000, 1};
-    for (uint32_t fast = 0; fast < 4; fast++)
-        for (plan_goal goal = PLAN_FOR_THROUGHPUT; goal <= PLAN_FOR_LATENCY; goal++) {
-            plan_node nodes[4];
-            for (uint32_t i = 0; i < 4; i++) {
-                nodes[i] = plan_node_default();
-                nodes[i].read_rate = i == fast ? 20e9 : 5e9;
-            }
-            uint32_t last;
-            forecast speed, now;
-            placement p;
-            assert_ok(forecast_best_last(&m, nodes, links, 4, goal, &traffic, &last, &speed, err));
-            assert_int_equal(last, fast);
-            assert_ok(placement_find(&m, nodes, 4, &(plan_wish){.goal = goal}, &p, err));
-            now = forecast_of(&p, links, &traffic);
-            assert_true(fast == 3 ? speed.one_stream == now.one_stream : speed.one_stream > now.one_stream);
-            placement_free(&p);
-            nodes[fast].read_rate = 5e9; /* all alike: no order is better */
-            assert_ok(forecast_best_last(&m, nodes, links, 4, goal, &traffic, &last, &speed, err));
-            assert_int_equal(last, 3);
-        }
+    scene s;
+    make(&s, 2, 1);
+    s.nodes[0].link = (plan_link){1e-3, 1e6};
+    s.nodes[1].link = (plan_link){2e-3, 1e7};
+    s.nodes[1].wake_seconds = 5e-4;
+    /* There, then out to rank 0 with the wanted row, and back to rank 0 with half of the results. */
+    forecast f = predict(&s, (plan_traffic){1000, 8000, 1});
+    double there = 1e-3 + 1000 / 1e6 + 5e-4, out = 2e-3 + 1000 / 1e7, back = 2e-3 + 4000 / 1e7;
+    assert_near(f.network_seconds, there + out + back);
+    assert_near(f.token_seconds, 10 * 0.013 + 0.005 + 8000 * 0.5e-9 + f.network_seconds);
+    /* All output at the last rank: only results travel. */
+    s.ranks[0].output_rows = (plan_range){0, 0};
+    s.ranks[1].output_rows = (plan_range){0, ROWS};
+    f = predict(&s, (plan_traffic){1000, 8000, 1});
+    assert_near(f.network_seconds, there + 2e-3 + 8000 / 1e7);
+    assert_near(f.token_seconds, 10 * 0.013 + 0.010 + 8000 * 0.5e-9 + f.network_seconds);
 }
 
-static bool works(const plan_model *m, const plan_node *nodes, uint32_t n) {
-    placement p;
-    if (placement_find(m, nodes, n, &(plan_wish){.goal = PLAN_FOR_LATENCY}, &p, NULL) != GPTOSS_OK) return false;
-    placement_free(&p);
-    return true;
-}
-
-/* Each piece of advice is just enough. */
-static void what_is_advised_works(void **state) {
+static void shards_pay_for_sums_and_chance(void **state) {
     (void)state;
-    const plan_model m = model();
-    plan_node nodes[4];
-    for (int i = 0; i < 4; i++) {
-        nodes[i] = plan_node_default();
-        nodes[i].memory = (300 + 60 * (uint64_t)i) * MIB;
+    scene s;
+    make(&s, 1, 3);
+    for (int r = 0; r < 3; r++) s.nodes[r].link = (plan_link){1e-4, 1e8};
+    const uint32_t experts[] = {8, 8, 8};
+    const double each[] = {0.001, 0.001, 0.001};
+    double chosen;
+    assert_ok(draw_expected_most(experts, each, 3, 4, &chosen, err));
+    assert_true(chosen > 0.001 * 4 / 3 && chosen < 0.004);
+    /* Sums of all to all, of parts; a message and a sum before, the output job behind. */
+    const struct {
+        uint64_t bytes;
+        double sum;
+    } cases[] = {{1000, 1e-4 + 2 * 1e-5}, {100000, 2e-4 + 4.0 / 3 * 1e-3}};
+    for (int i = 0; i < 2; i++) {
+        forecast f = predict(&s, (plan_traffic){cases[i].bytes, 0, 1});
+        double start = 1e-4 + cases[i].sum, job = 1e-4 + 2 * (double)cases[i].bytes / 1e8 + 1e-4;
+        assert_near(f.network_seconds, 20 * cases[i].sum + start + job);
+        assert_near(f.token_seconds - f.network_seconds, 10 * (0.001 + 0.003 + chosen) + 0.0034);
     }
-    advice a;
-    assert_false(works(&m, nodes, 2));
-    assert_ok(advise(&m, nodes, 2, &a, err));
-    assert_int_equal(a.missing, (1080 + 10 - 660) * (uint64_t)MIB);
-    plan_node more[3];
-    for (int less = 0; less < 2; less++) {
-        for (int i = 0; i < 2; i++) {
-            more[i] = nodes[i];
-            more[i].memory += a.each_more - (less ? 2 * MIB : 0);
-        }
-        assert_true(works(&m, more, 2) == !less);
-        memcpy(more, nodes, 2 * sizeof *nodes);
-        more[2] = plan_node_default();
-        more[2].memory = a.another_node - (less ? 2 * MIB : 0);
-        assert_true(works(&m, more, 3) == !less);
-    }
-    plan_model fewer = m;
-    fewer.n_layers = a.layers;
-    assert_true(a.layers > 0 && works(&fewer, nodes, 2));
-    fewer.n_layers++;
-    assert_false(works(&fewer, nodes, 2));
+    s.nodes[1].read_rate = 5e8; /* all wait for the slowest */
+    assert_true(predict(&s, (plan_traffic){0, 0, 1}).token_seconds > 10 * (0.008 + chosen));
 }
 
-static void impossible_help_is_not_offered(void **state) {
+/* Links that nobody measured are as slow as the slowest on the way. */
+static void far_links_are_slow(void **state) {
     (void)state;
-    plan_model m = model();
-    plan_node node = plan_node_default();
-    advice a;
-    node.memory = 1 * MIB; /* not even the buffers */
-    assert_ok(advise(&m, &node, 1, &a, err));
-    assert_int_equal(a.another_node, 0);
-    assert_int_equal(a.layers, 0);
-    assert_true(a.each_more > 0);
-    m.n_layers = 1; /* another node would get no layer */
-    node.memory = 100 * MIB;
-    assert_ok(advise(&m, &node, 1, &a, err));
-    assert_int_equal(a.another_node, 0);
-    node.embedding = false; /* nor does memory help where a file is missing */
-    assert_ok(advise(&m, &node, 1, &a, err));
-    assert_int_equal(a.each_more, 0);
+    scene s;
+    make(&s, 2, 2);
+    s.nodes[1].link = (plan_link){1, 1e30}; /* from the first machine, of two ranks, to the second */
+    s.nodes[3].link = (plan_link){1, 1e30};
+    forecast f = predict(&s, (plan_traffic){0, 0, 1});
+    assert_near(f.network_seconds, 1 + 1 + 1); /* between stages, with the output job, and with results */
+    s.nodes[0].link = (plan_link){1, 1e30};    /* shards on two machines */
+    assert_near(predict(&s, (plan_traffic){0, 0, 1}).network_seconds, 3 + 2 + 10);
 }
 
-static void enough_in_all_but_not_in_the_right_places(void **state) {
+static void many_sequences_share_what_is_read(void **state) {
     (void)state;
-    const plan_model m = model();
-    plan_node nodes[2] = {plan_node_default(), plan_node_default()};
-    nodes[0].memory = 5000 * (uint64_t)MIB;
-    nodes[1].memory = 60 * MIB; /* less than a layer and the output */
-    advice a;
-    assert_false(works(&m, nodes, 2));
-    assert_ok(advise(&m, nodes, 2, &a, err));
-    assert_int_equal(a.missing, 0);
-    assert_true(a.each_more > 90 * MIB && a.each_more < 100 * MIB);
+    scene s;
+    make(&s, 1, 1);
+    double distinct = 24 * (1 - pow(20 / 24.0, 8));
+    assert_near(predict(&s, (plan_traffic){0, 0, 8}).all_streams, 8 / (10 * (0.009 + 0.001 * distinct) + 0.010));
+    /* With more, computing ends it. */
+    assert_near(predict(&s, (plan_traffic){0, 0, 1000}).all_streams, 5 / 0.140);
+    /* Two stages with a wave each: 4 of the 8 in it. */
+    make(&s, 2, 1);
+    distinct = 24 * (1 - pow(20 / 24.0, 4));
+    assert_near(predict(&s, (plan_traffic){0, 0, 8}).all_streams, 8 / (2 * (5 * (0.009 + 0.001 * distinct) + 0.005)));
+    s.nodes[0].link.latency = 0.5; /* a link takes one wave at a time, and each waits for its own answer */
+    assert_near(predict(&s, (plan_traffic){0, 0, 2}).all_streams, 2 / (2 * 0.5));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(speeds_follow_from_stages_and_links),
-        cmocka_unit_test(the_best_last_node_is_found),
-        cmocka_unit_test(what_is_advised_works),
-        cmocka_unit_test(impossible_help_is_not_offered),
-        cmocka_unit_test(enough_in_all_but_not_in_the_right_places),
+        cmocka_unit_test(one_rank_reads_everything),         cmocka_unit_test(stages_pay_for_hops),
+        cmocka_unit_test(shards_pay_for_sums_and_chance),    cmocka_unit_test(far_links_are_slow),
+        cmocka_unit_test(many_sequences_share_what_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
