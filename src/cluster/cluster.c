@@ -20,14 +20,20 @@ gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
         MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
         MPI_Comm_rank(node, &c.local_rank);
         MPI_Comm_size(node, &c.local_size);
+        gptoss_status status = link_open(node, err);
         MPI_Comm_free(&node);
+        if (status != GPTOSS_OK) return status;
     }
     *out = c;
     return GPTOSS_OK;
 }
 
 void cluster_close(cluster *c) {
-    if (c->has_mpi) MPI_Finalize();
+    if (c->has_mpi) {
+        cluster_agree(c, GPTOSS_OK, NULL);
+        link_close();
+        MPI_Finalize();
+    }
     c->has_mpi = false;
 }
 
@@ -41,7 +47,7 @@ void cluster_leave(cluster *c, gptoss_status status) {
 static void broadcast(void *data, int count, MPI_Datatype type, int from) {
     MPI_Request request;
     MPI_Ibcast(data, count, type, from, MPI_COMM_WORLD, &request);
-    link_wait(&request);
+    link_wait_together(&request);
 }
 
 gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *err) {
@@ -49,7 +55,7 @@ gptoss_status cluster_agree(const cluster *c, gptoss_status mine, gptoss_error *
     int failing = mine == GPTOSS_OK ? c->size : c->rank, first = c->size, status = (int)mine;
     MPI_Request request;
     MPI_Iallreduce(&failing, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD, &request);
-    link_wait(&request);
+    link_wait_together(&request);
     if (first == c->size) return GPTOSS_OK;
     broadcast(&status, 1, MPI_INT, first);
     if (!err) return (gptoss_status)status;
@@ -89,5 +95,5 @@ void cluster_gather(const cluster *c, const uint64_t *mine, size_t count, uint64
     }
     MPI_Request request;
     MPI_Igather(mine, (int)count, MPI_UINT64_T, all, (int)count, MPI_UINT64_T, 0, MPI_COMM_WORLD, &request);
-    link_wait(&request);
+    link_wait_together(&request);
 }

@@ -5,19 +5,32 @@
 #include <mpi.h>
 #include <stddef.h>
 
+#include "base/error.h"
+
+/* Collective, once MPI runs. `machine`: the ranks on this machine; it stays the caller's. Links belong to the process,
+ * as MPI does: there is one set of them, and all functions below work on it. The thread that calls them is the only one
+ * that may; its sleeps become precise (PR_SET_TIMERSLACK). */
+gptoss_status link_open(MPI_Comm machine, gptoss_error *err);
+void link_close(void); /* collective likewise */
+
 /* Starts to send or receive `bytes` bytes; the buffer belongs to the message until link_wait returns. At most INT_MAX.
  */
 void link_send(const void *data, size_t bytes, int to, int tag, MPI_Request *request);
 void link_receive(void *data, size_t capacity, int from, int tag, MPI_Request *request);
 
 /* Returns the bytes received (a number without meaning for a send) once the message is complete. Looks often at first,
- * then yields the core, then sleeps up to a millisecond at a time: a hop that is about to arrive is taken at once, and
- * a rank that waits long leaves the core to whoever can use it. MPI_REQUEST_NULL is complete, with 0 bytes. */
+ * then offers the core to others, then sleeps. A sender on the same machine wakes it; otherwise it sleeps for a few
+ * hundredths of the wait so far at a time, 2 ms at most. While waits are alike it does not sleep around the end of the
+ * usual one, unless there are more ranks than cores. So a hop is taken at once, and a rank that waits long leaves the
+ * core to whoever can use it. MPI_REQUEST_NULL is complete, with 0 bytes. */
 size_t link_wait(MPI_Request *request);
 
 /* Waits in the same way until one of requests[count] is complete: the one with the lowest index when several are.
  * *which is that index, or `count`, with 0 bytes, when all are MPI_REQUEST_NULL. */
 size_t link_wait_any(MPI_Request *requests, int count, int *which);
+
+/* Waits for a collective operation that this rank has just started. */
+void link_wait_together(MPI_Request *request);
 
 /* Gives up a message that is to be received: nothing is written to its buffer afterwards. MPI_REQUEST_NULL is fine. */
 void link_drop(MPI_Request *request);
