@@ -229,7 +229,8 @@ int bench_command(int argc, char **argv) {
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) bench_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, &c, &err);
+        status = link_option_apply(&c, &options.link, &err);
+        if (status == GPTOSS_OK) status = run(&options, &c, &err);
     }
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);

@@ -6,7 +6,7 @@
 #include "cli/bind_option.h"
 #include "engine/engine.h"
 
-enum { MAX_OPTIONS = 20, MAX_ROWS = 1000 };
+enum { MAX_OPTIONS = 24, MAX_ROWS = 1000 };
 
 /* The table of flags, with targets in *o. */
 static size_t describe(bench_options *o, option *table) {
@@ -24,6 +24,7 @@ static size_t describe(bench_options *o, option *table) {
         {"reps", OPTION_COUNT, &o->reps, 1, 1000, "N", "measurements of each kind (3), after a warm-up"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"seed", OPTION_COUNT, &o->seed, 0, 0x1p63, "N", "of the random tokens (0)"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object instead of a table"},
@@ -75,6 +76,7 @@ gptoss_status bench_options_parse(int argc, char **argv, const char *environment
     TRY(options_parse(table, count, argc, argv, NULL, err));
     if (out->help) return GPTOSS_OK;
     TRY(bind_option_read(out->cpu_bind, &out->bind, err));
+    TRY(link_option_read(&out->link, err));
     return check(out, err);
 }
 

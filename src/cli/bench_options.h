@@ -2,6 +2,7 @@
 #ifndef CLI_BENCH_OPTIONS_H
 #define CLI_BENCH_OPTIONS_H
 
+#include "cli/link_option.h"
 #include "cli/options.h"
 #include "plan/topology.h"
 
@@ -10,6 +11,7 @@ typedef struct bench_options {
     option_counts prompt, depth, streams, chunk, threads; /* each of them swept */
     uint64_t gen, reps, layers, seed;
     topology_bind bind;
+    link_option link;
     const char *cpu_bind, *isa;
     const char *plot; /* an SVG file to write, or NULL */
     bool json, csv, help;

@@ -151,7 +151,8 @@ int run_command(int argc, char **argv) {
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, &where, bind, &c, &err);
+        status = link_option_apply(&c, &options.link, &err);
+        if (status == GPTOSS_OK) status = run(&options, &where, bind, &c, &err);
     }
     places_close(&where);
     run_options_free(&options);

@@ -46,6 +46,7 @@ static size_t describe(run_options *o, option *table) {
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
         {"for", OPTION_TEXT, &o->goal_name, 0, 0, "GOAL",
@@ -117,6 +118,7 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     TRY(weights_option_read(o->weights_name, &o->weights, err));
+    TRY(link_option_read(&o->link, err));
     if (o->goal_name && !plan_goal_by_name(o->goal_name, &o->goal))
         return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
     if (o->date && !is_date(o->date))

@@ -170,7 +170,8 @@ int serve_command(int argc, char **argv) {
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) serve_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = serve(&options, &where, bind, &c, &err);
+        status = link_option_apply(&c, &options.link, &err);
+        if (status == GPTOSS_OK) status = serve(&options, &where, bind, &c, &err);
     }
     places_close(&where);
     serve_options_free(&options);

@@ -6,7 +6,7 @@
 
 #include "cli/weights_option.h"
 
-enum { MAX_OPTIONS = 32, KEY_BYTES = 4096 };
+enum { MAX_OPTIONS = 40, KEY_BYTES = 4096 };
 
 static size_t describe(serve_options *o, option *table) {
     const double count_max = 1u << 30, bytes_max = 0x1p50;
@@ -49,6 +49,7 @@ static size_t describe(serve_options *o, option *table) {
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
@@ -96,6 +97,7 @@ static gptoss_status check(serve_options *o, gptoss_error *err) {
     TRY(read_address(o, err));
     TRY(read_key(o, err));
     TRY(weights_option_read(o->weights_name, &o->weights, err));
+    TRY(link_option_read(&o->link, err));
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     return GPTOSS_OK;

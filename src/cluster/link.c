@@ -1,5 +1,6 @@
 #include "cluster/link.h"
 
+#include <math.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -9,6 +10,9 @@
 
 /* Seconds of waiting after which a rank begins to offer its core, and to sleep. */
 static const double YIELD_AFTER = 5e-6, SLEEP_AFTER = 100e-6;
+
+/* Before the end of a sleep that must not be too long: what waking up may take. */
+static const double AWAKE = 60e-6;
 
 /* The seconds that a sleep may last. Even where there are bells a rank looks from time to time: a message may be of
  * several parts, which MPI sends on as it sees fit. Each look costs some 20 us where a timer does. */
@@ -20,6 +24,10 @@ static const double ACTIVE = 0.25;
 static bells all;
 static bool crowded; /* there are more ranks than cores on this machine */
 static double usual; /* about how many seconds the last waits took */
+static link_times spent;
+static stamps *study; /* NULL: messages have no stamps */
+static void (*watcher)(void *context, const link_report *wait);
+static void *watcher_context;
 
 gptoss_status link_open(MPI_Comm machine, gptoss_error *err) {
     int ranks;
@@ -30,15 +38,34 @@ gptoss_status link_open(MPI_Comm machine, gptoss_error *err) {
     return bells_open(machine, &all, err);
 }
 
-void link_close(void) { bells_close(&all); }
+void link_close(void) {
+    link_use_stamps(NULL);
+    bells_close(&all);
+}
+
+bool link_is_near(int rank) { return rank == all.rank || (rank < all.size && all.of_rank[rank]); }
+
+void link_use_stamps(stamps *s) {
+    stamps_close(study);
+    study = s;
+}
+
+void link_watch(void (*watch)(void *context, const link_report *wait), void *context) {
+    watcher = watch;
+    watcher_context = context;
+}
+
+link_times link_spent(void) { return spent; }
 
 void link_send(const void *data, size_t bytes, int to, int tag, MPI_Request *request) {
+    if (study) stamps_send(study, bytes, to, tag);
     MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, MPI_COMM_WORLD, request);
     bells_ring(&all, to);
 }
 
 void link_receive(void *data, size_t capacity, int from, int tag, MPI_Request *request) {
     MPI_Irecv(data, (int)capacity, MPI_BYTE, from, tag, MPI_COMM_WORLD, request);
+    if (study) stamps_expect(study, from, tag, *request);
 }
 
 /* ---- waiting ---- */
@@ -47,11 +74,13 @@ typedef struct patience {
     double start;   /* of the wait */
     double since;   /* the start, or when the bell was last rung in it */
     uint32_t heard; /* the bell, when the requests were last looked at */
+    double arrival; /* by rank 0's clock: when the first of the messages that are here already may be seen */
+    double sent;    /* the stamp of the message that came */
 } patience;
 
 static patience begin_waiting(void) {
     double now = clock_seconds();
-    return (patience){now, now, bells_heard(&all)};
+    return (patience){now, now, bells_heard(&all), INFINITY, 0};
 }
 
 /* Waking up takes longer than a hop, 30 us in a virtual machine. While there is work, however, waits are much alike:
@@ -75,6 +104,15 @@ static double choose_sleep(double waited, double quiet) {
     return length > SHORTEST_SLEEP ? length : SHORTEST_SLEEP;
 }
 
+/* Until a message that is here may be seen. */
+static void sleep_until(double arrival, uint32_t heard) {
+    double left = arrival - stamps_now(study);
+    if (left > AWAKE)
+        bells_sleep(&all, heard, left - AWAKE < 0.5 ? left - AWAKE : 0.5);
+    else
+        sched_yield();
+}
+
 /* To be called after each look that was in vain. */
 static void give_way(patience *p) {
     double now = clock_seconds(), quiet = now - p->since;
@@ -82,6 +120,10 @@ static void give_way(patience *p) {
     if (heard != p->heard) {
         p->since = now;
         p->heard = heard;
+        return;
+    }
+    if (p->arrival < INFINITY) {
+        sleep_until(p->arrival, heard);
         return;
     }
     if (quiet < YIELD_AFTER) return;
@@ -105,14 +147,40 @@ size_t link_wait(MPI_Request *request) {
     return link_wait_any(request, 1, &which);
 }
 
-static bool find_complete(MPI_Request *requests, int count, int *which, MPI_Status *status) {
+/* Whether a stamped message may be looked at; its link_stamp goes to *p. */
+static bool may_be_seen(patience *p, MPI_Request message) {
+    int ignored;
+    link_stamp stamp;
+    if (!stamps_find(study, message, &stamp)) return false;
+    p->sent = stamp.sent;
+    if (stamp.arrives <= stamps_now(study)) return true;
+    if (stamp.arrives < p->arrival) p->arrival = stamp.arrives;
+    MPI_Request_get_status(message, &ignored, MPI_STATUS_IGNORE); /* goes on fetching it, but leaves it where it is */
+    return false;
+}
+
+static bool is_complete(patience *p, MPI_Request *request, MPI_Status *status) {
     int done = 0;
-    for (int i = 0; i < count && !done; i++) {
-        if (requests[i] == MPI_REQUEST_NULL) continue;
-        MPI_Test(&requests[i], &done, status);
-        *which = i;
-    }
+    MPI_Request was = *request;
+    if (was == MPI_REQUEST_NULL || (study && !may_be_seen(p, was))) return false;
+    MPI_Test(request, &done, status);
+    if (done && study) stamps_forget(study, was);
     return done;
+}
+
+static bool find_complete(patience *p, MPI_Request *requests, int count, int *which, MPI_Status *status) {
+    p->arrival = INFINITY;
+    for (*which = 0; *which < count; ++*which)
+        if (is_complete(p, &requests[*which], status)) return true;
+    return false;
+}
+
+static void report(const patience *p) {
+    double now = clock_seconds(), offset = study ? stamps_now(study) - now : 0;
+    const link_report wait = {p->start + offset, now + offset, p->sent};
+    spent.waiting += wait.end - wait.begin;
+    if (wait.sent > 0) spent.transfer += wait.end - (wait.sent > wait.begin ? wait.sent : wait.begin);
+    if (study && watcher) watcher(watcher_context, &wait);
 }
 
 size_t link_wait_any(MPI_Request *requests, int count, int *which) {
@@ -122,8 +190,9 @@ size_t link_wait_any(MPI_Request *requests, int count, int *which) {
     *which = count;
     if (open == 0) return 0;
     patience p = begin_waiting();
-    while (!find_complete(requests, count, which, &status)) give_way(&p);
+    while (!find_complete(&p, requests, count, which, &status)) give_way(&p);
     learn(&p);
+    report(&p);
     return take(&status);
 }
 
@@ -134,6 +203,7 @@ void link_wait_together(MPI_Request *request) {
 
 void link_drop(MPI_Request *request) {
     if (*request == MPI_REQUEST_NULL) return;
+    if (study) stamps_forget(study, *request);
     MPI_Cancel(request);
     MPI_Wait(request, MPI_STATUS_IGNORE);
 }

@@ -6,12 +6,15 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "cluster/stamps.h"
 
 /* Collective, once MPI runs. `machine`: the ranks on this machine; it stays the caller's. Links belong to the process,
  * as MPI does: there is one set of them, and all functions below work on it. The thread that calls them is the only one
  * that may; its sleeps become precise (PR_SET_TIMERSLACK). */
 gptoss_status link_open(MPI_Comm machine, gptoss_error *err);
 void link_close(void); /* collective likewise */
+
+bool link_is_near(int rank); /* on this machine */
 
 /* Starts to send or receive `bytes` bytes; the buffer belongs to the message until link_wait returns. At most INT_MAX.
  */
@@ -34,5 +37,27 @@ void link_wait_together(MPI_Request *request);
 
 /* Gives up a message that is to be received: nothing is written to its buffer afterwards. MPI_REQUEST_NULL is fine. */
 void link_drop(MPI_Request *request);
+
+/* ---- for studies ---- */
+
+/* Stamps from now on all messages; collective. They become the links'; NULL: no more. */
+void link_use_stamps(stamps *s);
+
+/* A wait that ended. Seconds by rank 0's clock. */
+typedef struct link_report {
+    double begin, end;
+    double sent; /* the stamp of the message that was waited for; 0: none */
+} link_report;
+
+/* Calls `watch` after each wait from now on; NULL: no more. Without stamps it is not called. */
+void link_watch(void (*watch)(void *context, const link_report *wait), void *context);
+
+/* Seconds spent in link_wait and link_wait_any so far. */
+typedef struct link_times {
+    double waiting;
+    double transfer; /* the part of them in which a stamped message was under way already */
+} link_times;
+
+link_times link_spent(void);
 
 #endif

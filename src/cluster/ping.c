@@ -6,7 +6,15 @@
 #include "base/mem.h"
 #include "cluster/link.h"
 
-enum { TAG_PING = 3, SMALL = 64, LARGE = 1 << 20, SMALL_ROUNDS = 30, LARGE_ROUNDS = 4 };
+enum {
+    TAG_PING = 3,
+    TAG_CLOCK = 9,
+    SMALL = 64,
+    LARGE = 1 << 20,
+    SMALL_ROUNDS = 30,
+    LARGE_ROUNDS = 4,
+    CLOCK_ROUNDS = 20
+};
 
 /* One way: half of the fastest round. Both sides call it; the one that asks gets the figure. */
 static double fastest(char *message, int bytes, int rounds, int other, bool asks) {
@@ -47,4 +55,43 @@ gptoss_status ping_next(const cluster *c, plan_link *out, gptoss_error *err) {
     }
     free(message);
     return status;
+}
+
+/* Rank 0 answers each question with its time, which must have been between question and answer. */
+static double ask_for_time(void) {
+    double best = 1e9, offset = 0, time = 0;
+    for (int i = 0; i < CLOCK_ROUNDS; i++) {
+        MPI_Request question, answer;
+        double start = clock_seconds();
+        link_receive(&time, sizeof time, 0, TAG_CLOCK, &answer);
+        link_send(NULL, 0, 0, TAG_CLOCK, &question);
+        link_wait(&answer);
+        double end = clock_seconds();
+        link_wait(&question);
+        if (end - start >= best) continue;
+        best = end - start;
+        offset = time - (start + end) / 2;
+    }
+    return offset;
+}
+
+static void tell_time(int rank) {
+    for (int i = 0; i < CLOCK_ROUNDS; i++) {
+        MPI_Request question, answer;
+        link_receive(NULL, 0, rank, TAG_CLOCK, &question);
+        link_wait(&question);
+        const double time = clock_seconds();
+        link_send(&time, sizeof time, rank, TAG_CLOCK, &answer);
+        link_wait(&answer);
+    }
+}
+
+double ping_clock(const cluster *c) {
+    double offset = 0;
+    for (int rank = 1; rank < c->size; rank++) {
+        if (c->rank == 0) tell_time(rank);
+        if (c->rank == rank) offset = ask_for_time();
+        cluster_agree(c, GPTOSS_OK, NULL);
+    }
+    return link_is_near(0) ? 0 : offset; /* one machine has one clock */
 }

@@ -9,4 +9,8 @@
  * For a cluster of one it stays as it is. */
 gptoss_status ping_next(const cluster *c, plan_link *out, gptoss_error *err);
 
+/* Collective. How many seconds this rank's clock is behind rank 0's, to within half of the time that a short message
+ * takes there and back; 0 on rank 0's machine. */
+double ping_clock(const cluster *c);
+
 #endif

@@ -190,6 +190,18 @@ static void the_picture_shows_what_was_swept(void **state) {
     unlink(path);
 }
 
+/* A token goes to rank 1 and back, and a single process sends nothing. */
+static void modelled_hops_are_never_too_short(void **state) {
+    (void)state;
+    cJSON *json =
+        run_json(2, ARGUMENTS(SMALL, "--prompt", "0", "--link-model", "latency=4ms,bandwidth=10Mbit", "--json"));
+    assert_true(number(json, "gen_tps") < 1 / 8e-3);
+    cJSON_Delete(json);
+    json = run_json(0, ARGUMENTS(SMALL, "--prompt", "0", "--link-model", "latency=1ms", "--json"));
+    assert_true(number(json, "gen_tps") > 0);
+    cJSON_Delete(json);
+}
+
 /* Every refusal: exit status 2, one line from one rank that names the trouble, nothing on standard output. */
 static void misuse_is_refused_in_one_line(void **state) {
     (void)state;
@@ -209,6 +221,7 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--isa", "z80"), "--isa"},
         {ARGUMENTS("--gguf", MODEL, "--cpu-bind", "all"), "--cpu-bind"},
         {ARGUMENTS("--gguf", MODEL, "--layers", "99"), "--layers"},
+        {ARGUMENTS("--gguf", MODEL, "--link-model", "latency=fast"), "--link-model: latency is a time such as 200us"},
         {ARGUMENTS("--gguf", MODEL, "--plot", "/nonexistent/x.svg"), "--plot"},
         {ARGUMENTS("--gguf", MODEL, "--depth", "1,2,3,4,5,6,7,8,9,10,11", "--streams", "1,2,3,4,5,6,7,8,9,10,11",
                    "--chunk", "1,2,3,4,5,6,7,8,9,10,11"),
@@ -251,6 +264,7 @@ int main(void) {
         cmocka_unit_test(the_table_has_a_line_a_row_and_a_line_a_rank),
         cmocka_unit_test(csv_has_equally_many_fields_in_each_line),
         cmocka_unit_test(the_picture_shows_what_was_swept),
+        cmocka_unit_test(modelled_hops_are_never_too_short),
         cmocka_unit_test(misuse_is_refused_in_one_line),
         cmocka_unit_test(an_interrupt_ends_all_ranks),
     };

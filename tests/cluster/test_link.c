@@ -1,10 +1,13 @@
 /* Messages between ranks: contents, sizes, order; and what waiting for them costs. */
+#include <math.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "cluster/cluster.h"
 #include "cluster/link.h"
+#include "cluster/link_model.h"
+#include "cluster/ping.h"
 #include "support.h"
 
 static cluster world;
@@ -185,12 +188,122 @@ static void print_what_waiting_costs(void **state) {
     }
 }
 
+/* ---- links that are not there ---- */
+
+static void model_links(double latency, double bandwidth) {
+    const link_model model = {latency, bandwidth};
+    assert_ok(link_model_use(&world, &model, err));
+}
+
+/* Three in a row, the first of them behind a pause, so that the direction is free again. */
+static void modelled_messages_are_never_early(void **state) {
+    (void)state;
+    enum { COUNT = 3, BYTES = 5000 };
+    static const double latency = 3e-3, bandwidth = 1e6;
+    model_links(latency, bandwidth);
+    for (int turn = 0; turn < 3; turn++) {
+        double out[COUNT][BYTES / 8], in[COUNT][BYTES / 8];
+        MPI_Request sent[COUNT], received[COUNT];
+        if (turn > 0) pause_for(0.02);
+        for (int i = 0; i < COUNT; i++) link_receive(in[i], sizeof in[i], neighbour(-1), 50, &received[i]);
+        for (int i = 0; i < COUNT; i++) {
+            memset(out[i], i + 1, sizeof out[i]);
+            out[i][0] = clock_seconds();
+            link_send(out[i], sizeof out[i], neighbour(1), 50, &sent[i]);
+        }
+        for (int i = 0, which = 0; i < COUNT; i++) {
+            assert_int_equal(link_wait_any(received, COUNT, &which), BYTES);
+            assert_int_equal(which, i);
+            double late = clock_seconds() - in[0][0];
+            if (late < latency + (i + 1) * BYTES / bandwidth) fail_msg("message %d took only %g s", i, late);
+            assert_memory_equal(&in[i][1], &out[i][1], BYTES - 8);
+        }
+        for (int i = 0; i < COUNT; i++) link_wait(&sent[i]);
+    }
+    link_use_stamps(NULL);
+}
+
+/* A long message to one rank and a short one to another: each has its own time. */
+static void modelled_links_are_free_of_each_other(void **state) {
+    (void)state;
+    enum { LONG = 20000, SHORT = 16 };
+    static const double latency = 1e-3, bandwidth = 1e6;
+    static double out[LONG / 8], in[2][LONG / 8];
+    MPI_Request sent[2], received[2];
+    if (world.size < 3) return;
+    model_links(latency, bandwidth);
+    for (int i = 0; i < 2; i++) link_receive(in[i], LONG, neighbour(-1 - i), 51, &received[i]);
+    out[0] = clock_seconds();
+    link_send(out, LONG, neighbour(1), 51, &sent[0]);
+    link_send(out, SHORT, neighbour(2), 51, &sent[1]);
+    for (int i = 0, which; i < 2; i++) {
+        size_t bytes = link_wait_any(received, 2, &which);
+        assert_int_equal(bytes, which == 0 ? LONG : SHORT);
+        assert_true(clock_seconds() - in[which][0] >= latency + (double)bytes / bandwidth);
+    }
+    for (int i = 0; i < 2; i++) link_wait(&sent[i]);
+    link_use_stamps(NULL);
+}
+
+static void watch_wait(void *context, const link_report *wait) {
+    link_times *sum = context;
+    assert_true(wait->end >= wait->begin && wait->sent <= wait->end);
+    double from = wait->sent > wait->begin ? wait->sent : wait->begin;
+    sum->waiting += wait->end - wait->begin;
+    if (wait->sent > 0) sum->transfer += wait->end - from;
+}
+
+/* What is told of single waits sums up to what is told of all. */
+static void waits_and_transfers_are_told_apart(void **state) {
+    (void)state;
+    link_times before, after, watched = {0, 0};
+    uint32_t token = 3, got = 0;
+    MPI_Request sent, received;
+    model_links(2e-3, 0);
+    before = link_spent();
+    link_watch(watch_wait, &watched);
+    for (int i = 0; i < 5; i++) {
+        link_receive(&got, sizeof got, neighbour(-1), 52, &received);
+        if (world.rank % 2) pause_for(5e-3);
+        link_send(&token, sizeof token, neighbour(1), 52, &sent);
+        link_wait(&received);
+        link_wait(&sent);
+    }
+    link_watch(NULL, NULL);
+    after = link_spent();
+    assert_true(fabs(after.waiting - before.waiting - watched.waiting) < 1e-9);
+    assert_true(fabs(after.transfer - before.transfer - watched.transfer) < 1e-9);
+    assert_true(watched.transfer <= watched.waiting);
+    /* Ranks next to one that pauses wait for it before anything is under way. */
+    if (world.rank % 2 == 0 && world.size % 2 == 0) assert_true(watched.waiting - watched.transfer > 0);
+    link_use_stamps(NULL);
+}
+
+/* The message as well as its stamp go to whoever asks next. */
+static void stamped_messages_can_be_dropped(void **state) {
+    model_links(1e-3, 0);
+    dropped_messages_are_left_alone(state);
+    messages_keep_their_order(state);
+    link_use_stamps(NULL);
+}
+
+static void different_models_are_refused_by_all(void **state) {
+    (void)state;
+    gptoss_error err = {0};
+    const link_model model = {1e-3, world.rank == 1 ? 1e9 : 2e9};
+    assert_int_equal(link_model_use(&world, &model, &err), GPTOSS_BAD_INPUT);
+    if (world.rank == 1) assert_non_null(strstr(err.text, "--link-model"));
+    if (world.rank != 1) assert_string_equal(err.text, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_to_wait_for_is_complete), cmocka_unit_test(messages_of_every_size_arrive),
-        cmocka_unit_test(messages_keep_their_order),       cmocka_unit_test(whatever_comes_first_is_taken),
-        cmocka_unit_test(dropped_messages_are_left_alone), cmocka_unit_test(long_waits_end),
-        cmocka_unit_test(print_what_waiting_costs),
+        cmocka_unit_test(nothing_to_wait_for_is_complete),     cmocka_unit_test(messages_of_every_size_arrive),
+        cmocka_unit_test(messages_keep_their_order),           cmocka_unit_test(whatever_comes_first_is_taken),
+        cmocka_unit_test(dropped_messages_are_left_alone),     cmocka_unit_test(long_waits_end),
+        cmocka_unit_test(modelled_messages_are_never_early),   cmocka_unit_test(modelled_links_are_free_of_each_other),
+        cmocka_unit_test(waits_and_transfers_are_told_apart),  cmocka_unit_test(stamped_messages_can_be_dropped),
+        cmocka_unit_test(different_models_are_refused_by_all), cmocka_unit_test(print_what_waiting_costs),
     };
     gptoss_error err;
     if (cluster_open(true, &world, &err) != GPTOSS_OK) return 1;
