@@ -49,18 +49,45 @@ void activations_round(activations *a, size_t i, const float *x) {
     integer_kernels_used()->round(x, a->cols, activations_row(a, i));
 }
 
+static size_t block_words(void) { return integer_kernels_used()->order == PACKED_CROSSED ? CROSSED_WORDS : PAIRS; }
+
+size_t packed_words(size_t cols) { return cols / ACTIVATION_BLOCK * block_words(); }
+
+packed_tokens packed_room(size_t tokens, size_t cols, int32_t *pairs, float *scales) {
+    size_t most = integer_kernels_used()->group, groups = (tokens + most - 1) / most;
+    size_t group = groups ? (tokens + groups - 1) / groups : most;
+    return (packed_tokens){.tokens = tokens, .cols = cols, .group = group, .pairs = pairs, .scales = scales};
+}
+
 size_t packed_scales_at(const packed_tokens *p, size_t block, size_t blocks, size_t token) {
     return p->tokens * block + token * blocks;
 }
 
 size_t packed_pairs_at(const packed_tokens *p, size_t block, size_t blocks, size_t token) {
-    return PAIRS * packed_scales_at(p, block, blocks, token);
+    return block_words() * packed_scales_at(p, block, blocks, token);
 }
 
 /* Blocks [block, block + blocks) of a row as token number `lane` of the `width` of a group. */
 static void write_pairs(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group) {
     for (size_t i = 0; i < blocks * PAIRS; i++)
         memcpy(group + i * width + lane, row.q + block * ACTIVATION_BLOCK + 2 * i, sizeof *group);
+}
+
+static void write_crossed(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group) {
+    int32_t *to = group + lane;
+    for (const int16_t *q = row.q + block * ACTIVATION_BLOCK, *end = q + blocks * ACTIVATION_BLOCK; q < end;) {
+        uint32_t sum = 0;
+        for (size_t half = 0; half < 2; half++) {
+            for (size_t i = 0; i < CROSSED; i += 4, q += 4, to += 2 * width) {
+                memcpy(to, (int16_t[]){q[0], q[2]}, sizeof *to);
+                memcpy(to + width, (int16_t[]){q[1], q[3]}, sizeof *to);
+                sum += (uint32_t)(q[0] * q[1]) + (uint32_t)(q[2] * q[3]);
+            }
+            for (size_t i = CROSSED; i < ACTIVATION_BLOCK / 2; i += 2, q += 2, to += width) memcpy(to, q, sizeof *to);
+        }
+        memcpy(to, &sum, sizeof sum);
+        to += width;
+    }
 }
 
 static void write_digits(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group) {
@@ -74,15 +101,15 @@ static void write_digits(activation_row row, size_t block, size_t blocks, size_t
 static void write_token(const packed_tokens *p, activation_row row, size_t token) {
     size_t all_blocks = p->cols / ACTIVATION_BLOCK, first = token / p->group * p->group, lane = token - first;
     size_t width = p->tokens - first < p->group ? p->tokens - first : p->group;
-    bool digits = integer_kernels_used()->packed_digits;
     for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
         size_t blocks = all_blocks - block < PACK_BLOCKS ? all_blocks - block : PACK_BLOCKS;
         int32_t *group = p->pairs + packed_pairs_at(p, block, blocks, first);
         float *scales = p->scales + packed_scales_at(p, block, blocks, first) + lane;
-        if (digits)
-            write_digits(row, block, blocks, lane, width, group);
-        else
-            write_pairs(row, block, blocks, lane, width, group);
+        switch (integer_kernels_used()->order) {
+        case PACKED_PAIRS: write_pairs(row, block, blocks, lane, width, group); break;
+        case PACKED_DIGITS: write_digits(row, block, blocks, lane, width, group); break;
+        case PACKED_CROSSED: write_crossed(row, block, blocks, lane, width, group); break;
+        }
         for (size_t i = 0; i < blocks; i++) scales[i * width] = row.scales[block + i];
     }
 }

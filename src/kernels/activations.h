@@ -44,19 +44,33 @@ void activations_round(activations *a, size_t i, const float *x);
 
 /* The same rows rearranged for products with many tokens: groups of up to `group` tokens side by side.
  *
- * Blocks are taken in chunks of PACK_BLOCKS; within a chunk the groups follow each other, and within a group lies
- * [block][column pair][token of the group], a pair being two int16 in one int32. All tokens' scales lie likewise,
- * [block][token]. So a kernel that takes a chunk of columns and then group after group reads straight on.
- *
- * Where the kernels in use multiply digits (integer_kernels.packed_digits), [block][token][high, low][32] bytes take
- * the place of the pairs, which are as large. */
+ * Blocks are taken in chunks of PACK_BLOCKS; within a chunk the groups follow each other, and within a group lie the
+ * blocks one after the other, in the order that the kernels in use want (integer_kernels.order). All tokens' scales lie
+ * likewise, [block][token]. So a kernel that takes a chunk of columns and then group after group reads straight on. */
 enum { PACK_BLOCKS = 8, PAIRS = ACTIVATION_BLOCK / 2 };
+
+/* A block of a group:
+ *
+ *   PACKED_PAIRS    [column pair][token], a pair being two int16 in one int32.
+ *   PACKED_DIGITS   [token][high, low][32] bytes, which are as large.
+ *   PACKED_CROSSED  [column pair][token] and then [token]. Of every 16 columns the first CROSSED lie crossed: four
+ *                   columns a b c d are the pairs (a, c) and (b, d). What follows the pairs is the sum of all a b + c d
+ *                   of the block, modulo 2^32. */
+typedef enum packed_order { PACKED_PAIRS, PACKED_DIGITS, PACKED_CROSSED } packed_order;
+enum { CROSSED = 12, CROSSED_WORDS = PAIRS + 1 };
 
 typedef struct packed_tokens {
     size_t tokens, cols, group;
-    int32_t *pairs; /* [tokens * cols / 2] */
+    int32_t *pairs; /* [tokens * packed_words(cols)] */
     float *scales;  /* [tokens * cols / 32] */
 } packed_tokens;
+
+/* How many int32 a token takes. */
+size_t packed_words(size_t cols);
+
+/* Room at pairs and scales, of the sizes above, for some tokens in groups as even as can be: a group of very few would
+ * take nearly the time of a full one. Not for kernels without groups. */
+packed_tokens packed_room(size_t tokens, size_t cols, int32_t *pairs, float *scales);
 
 /* Where a chunk (beginning at block `block`, of `blocks` blocks) of the group beginning at `token` lies. */
 size_t packed_pairs_at(const packed_tokens *p, size_t block, size_t blocks, size_t token);

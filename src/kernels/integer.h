@@ -19,7 +19,7 @@ typedef enum integer_format { INTEGER_MXFP4, INTEGER_Q8_0, INTEGER_FORMATS } int
 /* Whether a type has integer kernels. */
 bool integer_format_of(gguf_type type, integer_format *out);
 
-enum { PANEL_ROWS = 16, PANEL_TOKENS = 8, MOST_GROUP = 16 };
+enum { PANEL_ROWS = 16, PANEL_TOKENS = 8 };
 
 /* y[t][PANEL_ROWS] = `rows` times x[t], for PANEL_ROWS rows that lie row_bytes apart and 1 to PANEL_TOKENS tokens; cols
  * is a multiple of 32. y overlaps nothing. */
@@ -28,7 +28,9 @@ typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, c
 
 /* Blocks [begin, end) of PANEL_ROWS rows as int16 and float32: weights[block][pair][PANEL_ROWS][2],
  * scales[block][PANEL_ROWS]; blocks count from 0 at `begin`, pairs are those of columns. Both are on a cache line.
- * Where tokens are packed as digits, weights are bytes instead, in an order of the instruction set's own.
+ * Where tokens are packed as digits, weights are bytes instead, in an order of the instruction set's own. Where they
+ * are packed crossed, four columns a b c d are the pairs (b, d) and (a, c), so that each meets its neighbour, and an
+ * int32[PANEL_ROWS] follows the pairs of a block: minus the sum of all a b + c d.
  * `ahead` is where later calls will read: as many bytes from there are prefetched as are read here. */
 typedef void integer_unpack(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
                             float *scales, const uint8_t *ahead);
@@ -45,8 +47,8 @@ typedef struct integer_kernels {
     /* Products with many tokens; NULL and 0 where there is nothing better than a few at a time. */
     integer_unpack *unpack[INTEGER_FORMATS];
     integer_multiply *multiply;
-    size_t group;       /* tokens side by side, at most MOST_GROUP */
-    bool packed_digits; /* see packed_tokens; only with `together` of 1 */
+    size_t group;       /* tokens side by side, at most */
+    packed_order order; /* of packed tokens; digits only with `together` of 1 */
     size_t few;         /* up to so many tokens panels are faster */
 } integer_kernels;
 

@@ -7,7 +7,7 @@
 
 #include "kernels/integer_x86.h"
 
-enum { GROUP = MOST_GROUP, TOGETHER = 4 };
+enum { GROUP = 12, TOGETHER = 4 };
 enum { TOKENS_AHEAD = 512 }; /* pairs to prefetch ahead: a few hundred cycles of work */
 
 INLINE __m512i load(const void *at) { return _mm512_loadu_si512(at); }
@@ -303,16 +303,48 @@ static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const
         lanes_run_some(INTEGER_Q8_0, rows, row_bytes, cols, x, tokens, y);
 }
 
-/* ---- many tokens ---- */
+/* ---- many tokens ----
+ *
+ * Sixteen multiply-adds of 16-bit pairs take as long as two additions of all 32 words, for which there are twice as
+ * many ports. So half of the multiplications are traded for additions (S. Winograd, "A New Algorithm for Inner
+ * Product", IEEE Transactions on Computers C-17, 1968): with columns in twos,
+ *
+ *     a b' + b a' = (a + a') (b + b') - a b - a' b'        where weights w are a' = w[1], b' = w[0] of a, b
+ *
+ * and the sums of a b and of a' b' are those that packed tokens and unpacked weights end with. Sums of an activation of
+ * at most ACTIVATION_MOST and a weight of 8 bits fit in 16; all else is modulo 2^32, where the result of a block fits.
+ * Four of sixteen columns are multiplied as they are, which keeps the ports of either kind busy. */
 
 /* Stores words of four columns each, of sixteen rows, as two pairs of int16. */
-INLINE void store_pairs(int16_t *weights, size_t pair, __m512i words) {
+INLINE void store_pairs(int16_t *weights, __m512i words) {
     const __m512i swap_middle =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
     __m512i bytes = _mm512_shuffle_epi8(words, swap_middle); /* even bytes are the first pair, odd ones the second */
-    _mm512_store_si512(weights + pair * 2 * PANEL_ROWS, _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8));
-    _mm512_store_si512(weights + (pair + 1) * 2 * PANEL_ROWS, _mm512_srai_epi16(bytes, 8));
+    _mm512_store_si512(weights, _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8));
+    _mm512_store_si512(weights + 2 * PANEL_ROWS, _mm512_srai_epi16(bytes, 8));
 }
+
+/* The same, crossed; returns sum + w[0] w[1] + w[2] w[3]. */
+INLINE __m512i store_crossed(int16_t *weights, __m512i words, __m512i sum) {
+    __m512i odd = _mm512_srai_epi16(words, 8), even = _mm512_srai_epi16(_mm512_slli_epi16(words, 8), 8);
+    _mm512_store_si512(weights, odd);
+    _mm512_store_si512(weights + 2 * PANEL_ROWS, even);
+    return _mm512_dpwssd_epi32(sum, odd, even);
+}
+
+/* A block of which words[i] are columns 4 i to 4 i + 3. */
+INLINE void store_block(int16_t *weights, const __m512i words[BLOCK_WORDS]) {
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < BLOCK_WORDS; i++, weights += 4 * PANEL_ROWS) {
+        if (i % 4 < CROSSED / 4)
+            sum = store_crossed(weights, words[i], sum);
+        else
+            store_pairs(weights, words[i]);
+    }
+    _mm512_store_si512(weights, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+}
+
+enum { BLOCK_WEIGHTS = CROSSED_WORDS * 2 * PANEL_ROWS }; /* in int16 */
 
 static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
                          float *scales, const uint8_t *ahead) {
@@ -320,15 +352,16 @@ static void unpack_mxfp4(const uint8_t *rows, size_t row_bytes, size_t begin, si
     uint8_t exponents[PACK_BLOCKS][PANEL_ROWS];
     for (size_t r = 0; r < PANEL_ROWS; r++)
         fp4_collect_scales(rows + r * row_bytes + begin * FP4_BYTES, end - begin, exponents, r);
-    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
+    for (size_t b = begin; b < end; b++, weights += BLOCK_WEIGHTS, scales += PANEL_ROWS) {
         prefetch_far(ahead, FP4_BYTES * PANEL_ROWS);
         ahead += FP4_BYTES * PANEL_ROWS;
-        __m512i words[4];
-        transpose_words(rows + b * FP4_BYTES + 1, row_bytes, words);
+        __m512i nibbles[4], words[BLOCK_WORDS];
+        transpose_words(rows + b * FP4_BYTES + 1, row_bytes, nibbles);
         for (size_t i = 0; i < 4; i++) {
-            store_pairs(weights, 2 * i, look_up(doubled, low_nibbles(words[i])));
-            store_pairs(weights, 8 + 2 * i, look_up(doubled, high_nibbles(words[i])));
+            words[i] = look_up(doubled, low_nibbles(nibbles[i]));
+            words[4 + i] = look_up(doubled, high_nibbles(nibbles[i]));
         }
+        store_block(weights, words);
         _mm512_store_ps(scales, _mm512_mul_ps(fp4_scales_16(exponents[b - begin]), _mm512_set1_ps(0.5f)));
     }
 }
@@ -338,34 +371,71 @@ static void unpack_q8_0(const uint8_t *rows, size_t row_bytes, size_t begin, siz
     uint16_t halves[PACK_BLOCKS][PANEL_ROWS];
     for (size_t r = 0; r < PANEL_ROWS; r++)
         q8_collect_scales(rows + r * row_bytes + begin * Q8_BYTES, end - begin, halves, r);
-    for (size_t b = begin; b < end; b++, weights += ACTIVATION_BLOCK * PANEL_ROWS, scales += PANEL_ROWS) {
+    for (size_t b = begin; b < end; b++, weights += BLOCK_WEIGHTS, scales += PANEL_ROWS) {
         prefetch_far(ahead, Q8_BYTES * PANEL_ROWS);
         ahead += Q8_BYTES * PANEL_ROWS;
-        for (size_t half = 0; half < 2; half++) {
-            __m512i words[4];
-            transpose_words(rows + b * Q8_BYTES + 2 + 16 * half, row_bytes, words);
-            for (size_t i = 0; i < 4; i++) store_pairs(weights, 8 * half + 2 * i, words[i]);
-        }
+        __m512i words[BLOCK_WORDS];
+        transpose_words(rows + b * Q8_BYTES + 2, row_bytes, words);
+        transpose_words(rows + b * Q8_BYTES + 18, row_bytes, words + 4);
+        store_block(weights, words);
         _mm512_store_ps(scales, q8_scales_16(halves[b - begin]));
     }
 }
 
-/* sum += w * a pair of columns of one token. Left to themselves, compilers copy the sums around, and spill them. */
+/* The instructions of the inner loop, in the order written: left to themselves, compilers move loads together and
+ * multiplications behind each other, and copy and spill the sums. */
+INLINE __m512i load_pair(const int32_t *pair) {
+    __m512i all;
+    __asm__ volatile("vpbroadcastd %1, %0" : "=v"(all) : "m"(*pair));
+    return all;
+}
+
+INLINE void add_words(__m512i *to, __m512i w) { __asm__ volatile("vpaddw %1, %0, %0" : "+v"(*to) : "v"(w)); }
+
+INLINE void multiply_words(__m512i *sum, __m512i a, __m512i b) {
+    __asm__ volatile("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+}
+
 INLINE void multiply_pair(__m512i *sum, __m512i w, const int32_t *pair) {
-    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*pair));
+    __asm__ volatile("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*pair));
+}
+
+/* sum[t] += four crossed columns, pairs number `crossed` and the next, and, unless it is NO_PAIR, the pair of columns
+ * `plain`. Mixed like this, three of five instructions for one token do not wait for each other. */
+enum { NO_PAIR = -1 };
+
+INLINE void multiply_columns(__m512i *sum, const int16_t *weights, const int32_t *pairs, int crossed, int plain,
+                             size_t tokens) {
+    const int16_t *at = weights + crossed * 2 * PANEL_ROWS;
+    __m512i first = load(at), second = load(at + 2 * PANEL_ROWS), third = first;
+    if (plain != NO_PAIR) third = load(weights + plain * 2 * PANEL_ROWS);
+    const int32_t *a = pairs + (size_t)crossed * tokens, *b = a + tokens, *c = pairs + (size_t)plain * tokens;
+    _mm_prefetch((const char *)(a + TOKENS_AHEAD), _MM_HINT_T0);
+    _mm_prefetch((const char *)(b + TOKENS_AHEAD), _MM_HINT_T0);
+    if (plain != NO_PAIR) _mm_prefetch((const char *)(c + TOKENS_AHEAD), _MM_HINT_T0);
+    for (size_t t = 0; t < tokens; t++) {
+        __m512i left = load_pair(a + t), right = load_pair(b + t);
+        add_words(&left, first);
+        add_words(&right, second);
+        if (plain != NO_PAIR) multiply_pair(&sum[t], third, c + t);
+        multiply_words(&sum[t], left, right);
+    }
 }
 
 /* One sum a token stays in a register. `tokens` is known when this is compiled. */
 INLINE void multiply_group(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
                            size_t blocks, size_t tokens, float *y) {
     for (size_t b = 0; b < blocks; b++, token_scales += tokens) {
-        __m512i sum[GROUP];
-        for (size_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_si512();
-        for (size_t p = 0; p < PAIRS; p++, weights += 2 * PANEL_ROWS, pairs += tokens) {
-            _mm_prefetch((const char *)(pairs + TOKENS_AHEAD), _MM_HINT_T0);
-            __m512i w = _mm512_load_si512(weights);
-            for (size_t t = 0; t < tokens; t++) multiply_pair(&sum[t], w, pairs + t);
+        __m512i sum[GROUP], begin = load(weights + PAIRS * 2 * PANEL_ROWS);
+        const int32_t *token_sums = pairs + PAIRS * tokens;
+        for (size_t t = 0; t < tokens; t++) sum[t] = _mm512_sub_epi32(begin, _mm512_set1_epi32(token_sums[t]));
+        for (size_t half = 0; half < 2; half++, weights += PAIRS * PANEL_ROWS, pairs += PAIRS / 2 * tokens) {
+            multiply_columns(sum, weights, pairs, 0, 6, tokens);
+            multiply_columns(sum, weights, pairs, 2, 7, tokens);
+            multiply_columns(sum, weights, pairs, 4, NO_PAIR, tokens);
         }
+        weights += 2 * PANEL_ROWS;
+        pairs += tokens;
         __m512 row_scales = _mm512_load_ps(scales + b * PANEL_ROWS);
         for (size_t t = 0; t < tokens; t++) {
             float *at = y + t * PANEL_ROWS;
@@ -389,10 +459,6 @@ static void multiply(const int16_t *weights, const float *scales, const int32_t 
     case 9: multiply_group(weights, scales, pairs, token_scales, blocks, 9, y); break;
     case 10: multiply_group(weights, scales, pairs, token_scales, blocks, 10, y); break;
     case 11: multiply_group(weights, scales, pairs, token_scales, blocks, 11, y); break;
-    case 12: multiply_group(weights, scales, pairs, token_scales, blocks, 12, y); break;
-    case 13: multiply_group(weights, scales, pairs, token_scales, blocks, 13, y); break;
-    case 14: multiply_group(weights, scales, pairs, token_scales, blocks, 14, y); break;
-    case 15: multiply_group(weights, scales, pairs, token_scales, blocks, 15, y); break;
     default: multiply_group(weights, scales, pairs, token_scales, blocks, GROUP, y); break;
     }
 }
@@ -425,6 +491,7 @@ const integer_kernels integer_avx512 = {.round = round_row,
                                         .unpack = {unpack_mxfp4, unpack_q8_0},
                                         .multiply = multiply,
                                         .group = GROUP,
+                                        .order = PACKED_CROSSED,
                                         .few = PANEL_TOKENS};
 
 #endif

@@ -223,7 +223,7 @@ INLINE void multiply_block(const int8_t *quads, const float *scales, const int8_
     }
 }
 
-/* Packed tokens, as packed_digits says. */
+/* Packed tokens, as PACKED_DIGITS says. */
 INLINE void multiply_group(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
                            size_t blocks, size_t tokens, float *y) {
     const int8_t *quads = (const int8_t *)weights, *digits = (const int8_t *)pairs;
@@ -329,7 +329,7 @@ const integer_kernels integer_neon = {.round = round_row,
                                       .unpack = {unpack_mxfp4, unpack_q8_0},
                                       .multiply = multiply,
                                       .group = GROUP,
-                                      .packed_digits = true,
+                                      .order = PACKED_DIGITS,
                                       .few = PANEL_TOKENS};
 
 #endif

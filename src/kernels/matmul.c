@@ -11,7 +11,7 @@
 enum { FLOAT_ROWS = 8 };
 
 /* A panel's share of a chunk: int16 weights and float scales, in floats of scratch. */
-enum { CHUNK_WEIGHTS = PACK_BLOCKS * ACTIVATION_BLOCK * PANEL_ROWS / 2, CHUNK_SCALES = PACK_BLOCKS * PANEL_ROWS };
+enum { CHUNK_WEIGHTS = PACK_BLOCKS * CROSSED_WORDS * PANEL_ROWS, CHUNK_SCALES = PACK_BLOCKS * PANEL_ROWS };
 
 size_t matmul_scratch(size_t cols, size_t tokens) {
     size_t in_float = FLOAT_ROWS * cols, in_chunks = CHUNK_WEIGHTS + CHUNK_SCALES + PANEL_ROWS * tokens;

@@ -29,13 +29,9 @@ void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end) {
 
 packed_tokens stage_packed(const stage *s, const activations *a, size_t first, size_t tokens) {
     const integer_kernels *kernels = integer_kernels_used();
-    size_t cols = a->cols, group = a->rows ? kernels->group : 0;
-    if (tokens <= kernels->few || group == 0) return (packed_tokens){0};
-    return (packed_tokens){.tokens = tokens,
-                           .cols = cols,
-                           .group = group,
-                           .pairs = s->packed.pairs + first * (cols / 2),
-                           .scales = s->packed.scales + first * (cols / ACTIVATION_BLOCK)};
+    if (tokens <= kernels->few || kernels->group == 0 || !a->rows) return (packed_tokens){0};
+    return packed_room(tokens, a->cols, s->packed.pairs + first * packed_words(a->cols),
+                       s->packed.scales + first * (a->cols / ACTIVATION_BLOCK));
 }
 
 operand stage_operand(const stage *s, const activations *a, const float *x, size_t first, size_t tokens,
@@ -244,7 +240,7 @@ static gptoss_status open_rounding(stage *s, size_t heads, gptoss_error *err) {
     if (hp->d_model % ACTIVATION_BLOCK == 0) TRY(activations_open(chunk, hp->d_model, &s->rounded_normed, err));
     if (heads % ACTIVATION_BLOCK == 0) TRY(activations_open(chunk, heads, &s->rounded_attended, err));
     size_t numbers = larger(chunk * larger(hp->d_model, heads), slots * larger(hp->d_model, hp->d_ff));
-    TRY(mem_array_aligned(numbers / 2 + 1, sizeof *s->packed.pairs, "activations", &s->packed.pairs, err));
+    TRY(mem_array_aligned(packed_words(numbers) + 1, sizeof *s->packed.pairs, "activations", &s->packed.pairs, err));
     return mem_array_aligned(numbers / ACTIVATION_BLOCK + 1, sizeof *s->packed.scales, "activations", &s->packed.scales,
                              err);
 }

@@ -87,17 +87,16 @@ static void measure(team *t, gguf_type type, const char *name) {
     job.scratch = aligned_alloc(64, (size_t)team_size(t) * job.scratch_size * sizeof *job.scratch);
     job.y = malloc((size_t)all_rows * sizeof *job.y);
     size_t group = integer_kernels_used()->group;
-    packed_tokens packed = {.cols = COLS,
-                            .group = group,
-                            .pairs = malloc(MOST_TOKENS * COLS * 2),
-                            .scales = malloc(MOST_TOKENS * COLS / 8)};
+    int32_t *pairs = malloc(MOST_TOKENS * packed_words(COLS) * sizeof *pairs);
+    float *scales = malloc(MOST_TOKENS * COLS / ACTIVATION_BLOCK * sizeof *scales);
 
     printf("%-9s %-6s 1 token: read %5.1f GB/s", isa_name(isa_used()), name,
            bytes / best_time(t, read_plainly, &job) / 1e9);
     job.x = (operand){.tokens = 1, .x = x, .stride = COLS, .rounded = &rounded};
     printf(", multiply %5.1f GB/s;  GMAC/s of", bytes / best_time(t, multiply, &job) / 1e9);
     for (size_t tokens = 8; tokens <= MOST_TOKENS && group > 0; tokens *= 8) {
-        packed.tokens = job.x.tokens = tokens;
+        const packed_tokens packed = packed_room(tokens, COLS, pairs, scales);
+        job.x.tokens = tokens;
         packed_write(&packed, &rounded, NULL, 0, 0, tokens);
         job.x.packed = &packed;
         job.w.rows = all_rows / (uint32_t)tokens / PANEL_ROWS * PANEL_ROWS; /* as many results as y has room for */
@@ -107,8 +106,8 @@ static void measure(team *t, gguf_type type, const char *name) {
     puts("");
     activations_close(&rounded);
     free((void *)job.w.data);
-    free(packed.pairs);
-    free(packed.scales);
+    free(pairs);
+    free(scales);
     free(job.scratch);
     free(job.y);
     free(x);

@@ -105,14 +105,13 @@ static void plain_c_equals_double_precision(void **state) {
 }
 
 /* Every way to multiply gives exactly what plain C gives, row by row and token by token. */
-static void check_all_ways(gguf_type type, uint32_t rows, uint32_t cols, size_t tokens, uint64_t *seed) {
-    matrix w = make_matrix(type, rows, cols, random_bits(seed));
-    float *x = make_tokens(tokens, cols, seed), *want = malloc(tokens * rows * sizeof *want);
-    float *got = malloc(tokens * rows * sizeof *got);
+static void check_all_ways(matrix w, const float *x, size_t tokens, uint64_t *seed) {
+    uint32_t rows = w.rows, cols = w.cols;
+    float *want = malloc(tokens * rows * sizeof *want), *got = malloc(tokens * rows * sizeof *got);
     float *scratch = aligned_alloc(64, (matmul_scratch(cols, tokens) * sizeof *scratch + 63) / 64 * 64);
     activations a;
     integer_format format;
-    assert_true(integer_format_of(type, &format));
+    assert_true(integer_format_of(w.type, &format));
     assert_ok(activations_open(tokens, cols, &a, err));
     for (size_t t = 0; t < tokens; t++) activations_round(&a, t, x + t * cols);
     uint32_t index[32];
@@ -124,11 +123,10 @@ static void check_all_ways(gguf_type type, uint32_t rows, uint32_t cols, size_t 
     const target y = {.y = got, .stride = rows};
     matmul(&w, 0, rows, &o, &y, scratch);
     assert_memory_equal(got, want, tokens * rows * sizeof *got);
-    size_t group = integer_kernels_used()->group;
-    if (group > 0) {
-        int32_t *pairs = malloc(tokens * cols / 2 * sizeof *pairs);
+    if (integer_kernels_used()->group > 0) {
+        int32_t *pairs = malloc(tokens * packed_words(cols) * sizeof *pairs);
         float *scales = malloc(tokens * cols / 32 * sizeof *scales);
-        const packed_tokens packed = {.tokens = tokens, .cols = cols, .group = group, .pairs = pairs, .scales = scales};
+        const packed_tokens packed = packed_room(tokens, cols, pairs, scales);
         packed_write(&packed, &a, index, 0, tokens / 2, tokens);
         packed_write(&packed, &a, index, 0, 0, tokens / 2);
         o.packed = &packed;
@@ -144,6 +142,12 @@ static void check_all_ways(gguf_type type, uint32_t rows, uint32_t cols, size_t 
     free(scratch);
     free(got);
     free(want);
+}
+
+static void check_random(gguf_type type, uint32_t rows, uint32_t cols, size_t tokens, uint64_t *seed) {
+    matrix w = make_matrix(type, rows, cols, random_bits(seed));
+    float *x = make_tokens(tokens, cols, seed);
+    check_all_ways(w, x, tokens, seed);
     free(x);
     free((void *)w.data);
 }
@@ -158,9 +162,45 @@ static void kernels_equal_plain_c(void **state) {
         for (size_t i = 0; i < TYPES; i++) {
             for (uint32_t blocks = 1; blocks <= 19; blocks++)
                 for (size_t tokens = 1; tokens <= 20; tokens += 1 + random_below(&seed, 3))
-                    check_all_ways(types[i], 1 + (uint32_t)random_below(&seed, 50), blocks * 32, tokens, &seed);
-            check_all_ways(types[i], 35, 2880, 14, &seed);
-            check_all_ways(types[i], 16, 4096, 1, &seed);
+                    check_random(types[i], 1 + (uint32_t)random_below(&seed, 50), blocks * 32, tokens, &seed);
+            check_random(types[i], 35, 2880, 14, &seed);
+            check_random(types[i], 16, 352, 31, &seed);
+            check_random(types[i], 16, 4096, 1, &seed);
+        }
+    }
+}
+
+/* A row's weights, from a few: the least and the greatest that a format has, in long runs and in turns. */
+static void fill_with_extremes(matrix *w, uint64_t *seed) {
+    bool fp4 = w->type == TYPE_MXFP4;
+    uint8_t *at = (uint8_t *)w->data;
+    const uint8_t bytes[2][4] = {{0x80, 0x7f, 0x81, 0x00}, {0x77, 0xff, 0x7f, 0xf7}};
+    size_t head = fp4 ? 1 : 2, numbers = fp4 ? 16 : 32;
+    for (uint32_t r = 0; r < w->rows; r++) {
+        uint64_t few = 1 + random_below(seed, 4);
+        for (uint32_t b = 0; b < w->cols / 32; b++, at += head + numbers)
+            for (size_t i = 0; i < numbers; i++) at[head + i] = bytes[fp4][random_below(seed, few)];
+    }
+}
+
+/* Every sum that a kernel makes on its way has room where it is kept, or is modulo a power of two that does no harm. */
+static void the_largest_numbers_are_exact(void **state) {
+    (void)state;
+    enum { TOKENS = 14, ROWS = 32, COLS = 320 };
+    uint64_t seed = 5;
+    float x[TOKENS * COLS];
+    for (size_t t = 0; t < TOKENS; t++) /* all of one sign, all of the other, mixed */
+        for (size_t c = 0; c < COLS; c++)
+            x[t * COLS + c] = t % 4 == 0 || (t % 4 != 1 && random_below(&seed, 2)) ? 1.0f : -1.0f;
+    for (int which = ISA_PORTABLE; which < ISA_COUNT; which++) {
+        if (!isa_available((isa)which)) continue;
+        isa_use((isa)which);
+        for (size_t i = 0; i < TYPES; i++) {
+            matrix w = make_matrix(types[i], ROWS, COLS, 6);
+            fill_with_extremes(&w, &seed);
+            check_all_ways(w, x, TOKENS, &seed);
+            check_all_ways(w, x, 4, &seed);
+            free((void *)w.data);
         }
     }
 }
@@ -204,6 +244,7 @@ int main(void) {
         cmocka_unit_test(rounded_rows_are_equal_everywhere),
         cmocka_unit_test(plain_c_equals_double_precision),
         cmocka_unit_test(kernels_equal_plain_c),
+        cmocka_unit_test(the_largest_numbers_are_exact),
         cmocka_unit_test(a_nan_reaches_its_own_token_and_no_other),
         cmocka_unit_test(names_lead_to_instruction_sets_and_back),
     };
