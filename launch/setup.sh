@@ -22,6 +22,7 @@ libmicrohttpd-dev   libmicrohttpd-devel  libmicrohttpd  library libmicrohttpd mi
 libcmocka-dev       libcmocka-devel      cmocka         library cmocka cmocka.h
 libpcre2-dev        pcre2-devel          pcre2          library libpcre2-8 pcre2.h
 libxxhash-dev       xxhash-devel         xxhash         library libxxhash xxhash.h
+libsqlite3-dev      sqlite-devel         sqlite         library sqlite3 sqlite3.h
 xz-utils            xz                   xz             command xz
 '
 

@@ -22,6 +22,7 @@ cli: base gguf kernels model plan cluster engine text serve
 only_there='
 mpi.h          ^src/(cluster/|cli/main\.c)
 microhttpd.h   ^src/serve/
+sqlite3.h      ^src/serve/store\.c
 secure_getenv  ^src/cli/
 getenv         ^src/cli/
 exit           ^src/cli/main\.c
