@@ -129,15 +129,15 @@ void answer_options_free(answer_options *o) {
 }
 
 gptoss_status answer_options_room(const answer_options *o, size_t prompt_tokens, uint32_t positions, uint32_t usual,
-                                  uint32_t *out, failure *why) {
+                                  const char *prompt_field, const char *length_field, uint32_t *out, failure *why) {
     const char *code = "context_length_exceeded";
     if (prompt_tokens >= positions)
-        return failure_set(why, 422, "messages", code,
+        return failure_set(why, 422, prompt_field, code,
                            "the prompt has %zu tokens, but prompt and answer together may have %u", prompt_tokens,
                            positions);
     uint32_t room = positions - (uint32_t)prompt_tokens;
     if (o->max_tokens > room)
-        return failure_set(why, 422, "max_tokens", code,
+        return failure_set(why, 422, length_field, code,
                            "the prompt has %zu tokens and the answer may have %u, but together they may have %u",
                            prompt_tokens, o->max_tokens, positions);
     *out = o->max_tokens ? o->max_tokens : usual < room ? usual : room;

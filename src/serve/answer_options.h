@@ -26,8 +26,8 @@ gptoss_status answer_options_read(const cJSON *body, uint32_t n_vocab, answer_op
 void answer_options_free(answer_options *o);
 
 /* Tokens that the answer may have: what was asked for, or `usual`, cut at the end of the context. 422 when the prompt
- * leaves no room, or not as much as was asked for. */
+ * leaves no room, or not as much as was asked for; it names `prompt_field` or `length_field`. */
 gptoss_status answer_options_room(const answer_options *o, size_t prompt_tokens, uint32_t positions, uint32_t usual,
-                                  uint32_t *out, failure *why);
+                                  const char *prompt_field, const char *length_field, uint32_t *out, failure *why);
 
 #endif

@@ -1,11 +1,11 @@
 /* POST /v1/chat/completions and /apply-template: from a conversation to the model's next turn, or to its prompt. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/mem.h"
 #include "serve/chat_answer.h"
 #include "serve/chat_request.h"
+#include "serve/chat_turn.h"
 #include "serve/reply.h"
 #include "serve/routes.h"
 #include "serve/sse.h"
@@ -16,8 +16,7 @@ static const double SILENCE_SECONDS = 10; /* then a comment goes down the stream
 typedef struct chat {
     server *server;
     chat_request request;
-    tokens prompt;
-    constraint *constraint;
+    chat_turn turn;
     reply reply;
     chat_heading heading;
     chat_usage usage;
@@ -32,11 +31,10 @@ static void chat_close(void *context) {
     chat *c = context;
     uint32_t n = c->request.options.n;
     reply_close(&c->reply);
-    constraint_close(c->constraint);
     for (uint32_t i = 0; c->choices && i < n; i++) chat_choice_free(&c->choices[i]);
     free(c->choices);
     free(c->calls);
-    tokens_free(&c->prompt);
+    chat_turn_free(&c->turn);
     chat_request_free(&c->request);
     free(c);
 }
@@ -70,59 +68,10 @@ static gptoss_status stream_end(void *context, uint32_t sender, const turn_end *
 
 /* ---- from the request to the turns ---- */
 
-static gptoss_status render(chat *c, failure *why) {
-    const server_model *m = &c->server->model;
-    return harmony_render(m->harmony, &c->request.prompt, &c->prompt, &why->error);
-}
-
-/* Otherwise an answer that is too long is cut off where it is. */
-static bool must_fit(const constraint_rules *rules) {
-    bool must_call = rules->choice == CONSTRAINT_REQUIRED || rules->choice == CONSTRAINT_NAMED;
-    return rules->json || rules->schema || must_call;
-}
-
-/* Without wishes of the request, rules are there to keep headers well formed. */
-static gptoss_status open_constraint(chat *c, uint32_t max_tokens, failure *why) {
-    const constraint_rules *rules = &c->request.rules;
-    const server_model *m = &c->server->model;
-    bool wanted = rules->json || rules->schema || rules->choice != CONSTRAINT_AUTO || !rules->parallel;
-    if (!wanted && c->server->config.free_headers) return GPTOSS_OK;
-    gptoss_status status = constraint_open(m->harmony, m->masks, rules, &c->constraint, &why->error);
-    if (status != GPTOSS_OK) {
-        bool theirs = status == GPTOSS_BAD_INPUT || status == GPTOSS_MISUSE;
-        snprintf(why->param, sizeof why->param, "%s", theirs ? rules->schema ? "response_format" : "tools" : "");
-        return status;
-    }
-    uint64_t least = constraint_least(c->constraint);
-    if (must_fit(rules) && least > max_tokens)
-        return failure_field(
-            why, "max_tokens",
-            "the answer may have %u tokens, but needs room for %llu to have the form that was asked for", max_tokens,
-            (unsigned long long)least);
-    return GPTOSS_OK;
-}
-
 static gptoss_status begin_turns(chat *c, exchange *x, failure *why) {
-    const server *s = c->server;
     const answer_options *o = &c->request.options;
-    uint32_t max_tokens;
-    TRY(render(c, why));
-    TRY(answer_options_room(o, c->prompt.count, s->model.positions, s->config.answer_tokens, &max_tokens, why));
-    TRY(open_constraint(c, max_tokens, why));
-    turn_plan plan = {.prompt = c->prompt.ids,
-                      .n_prompt = (uint32_t)c->prompt.count,
-                      .max_tokens = max_tokens,
-                      .sampling = o->sampling,
-                      .logprobs = c->request.logprobs,
-                      .n_top = c->request.n_top,
-                      .stops = o->stops,
-                      .stop_count = o->stop_count,
-                      .tokenizer = s->model.tokenizer,
-                      .harmony = s->model.harmony,
-                      .functions = c->request.functions,
-                      .function_count = c->request.prompt.function_count,
-                      .constraint = c->constraint,
-                      .must_fit = must_fit(&c->request.rules)};
+    TRY(chat_turn_plan(c->server, &c->request, &c->turn, why));
+    turn_plan plan = c->turn.plan;
     reply_reader whole = {c, collect_letter, collect_end}, chunks = {c, stream_letter, stream_end};
     TRY(mem_array(o->n, sizeof *c->choices, "an answer", &c->choices, &why->error));
     TRY(mem_array(o->n, sizeof *c->calls, "an answer", &c->calls, &why->error));

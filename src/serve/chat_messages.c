@@ -1,7 +1,6 @@
 /* The messages of a chat request, as the messages of the Harmony format. */
 #include <string.h>
 
-#include "base/mem.h"
 #include "serve/chat_request.h"
 
 /* Where the messages of a request are going. */
@@ -9,12 +8,6 @@ typedef struct writer {
     chat_request *request;
     const cJSON *all; /* the request's messages */
 } writer;
-
-static void add(writer *w, harmony_role role, harmony_channel channel, const char *tool, const buffer *text) {
-    harmony_prompt *p = &w->request->prompt;
-    w->request->messages[p->message_count++] = (harmony_message){
-        .role = role, .channel = channel, .tool = tool, .text = text->data ? text->data : "", .size = text->size};
-}
 
 /* ---- contents ---- */
 
@@ -24,16 +17,16 @@ static gptoss_status add_part(const cJSON *part, const char *path, buffer *out, 
     TRY(json_input_string(part, path, "type", &type, why));
     bool is_text =
         type && (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0);
-    if (!is_text && !(type && strcmp(type, "refusal") == 0))
+    if (!type) return failure_field(why, json_path_field(path, "type").text, "%s.type is missing", path);
+    if (!is_text && strcmp(type, "refusal") != 0)
         return failure_field(why, json_path_field(path, "type").text,
-                             "%s.type must be \"text\": the model reads nothing else", path);
+                             "%s.type is \"%.40s\", but the model reads nothing other than text", path, type);
     TRY(json_input_string(part, path, is_text ? "text" : "refusal", &text, why));
     if (!text) return failure_field(why, json_path_field(path, "text").text, "%s.text is missing", path);
     return buffer_append_text(out, text, &why->error);
 }
 
-/* Appends a content: a string, or an array of text parts. */
-static gptoss_status add_content(const cJSON *content, const char *path, buffer *out, failure *why) {
+gptoss_status chat_request_read_content(const cJSON *content, const char *path, buffer *out, failure *why) {
     if (cJSON_IsString(content)) return buffer_append_text(out, content->valuestring, &why->error);
     if (!cJSON_IsArray(content)) return failure_field(why, path, "%s must be a string or an array of text parts", path);
     size_t i = 0;
@@ -50,7 +43,7 @@ static gptoss_status read_content(writer *w, const cJSON *message, const char *p
     if (!content && required) return failure_field(why, where.text, "%s is missing", where.text);
     if (!content) return GPTOSS_OK;
     buffer *text = chat_request_text(w->request);
-    TRY(add_content(content, where.text, text, why));
+    TRY(chat_request_read_content(content, where.text, text, why));
     *out = text;
     return GPTOSS_OK;
 }
@@ -58,24 +51,15 @@ static gptoss_status read_content(writer *w, const cJSON *message, const char *p
 /* ---- roles ---- */
 
 static gptoss_status read_instructions(writer *w, const cJSON *message, const char *path, failure *why) {
-    buffer *text, *all = &w->request->instructions;
+    buffer *text;
     TRY(read_content(w, message, path, true, &text, why));
-    if (all->size > 0 && text->size > 0) TRY(buffer_append_text(all, "\n\n", &why->error));
-    return buffer_append(all, text->data, text->size, &why->error);
+    return chat_request_add_instructions(w->request, text->data ? text->data : "", why);
 }
 
 static gptoss_status read_user(writer *w, const cJSON *message, const char *path, failure *why) {
     buffer *text;
     TRY(read_content(w, message, path, true, &text, why));
-    add(w, HARMONY_USER, HARMONY_FINAL, NULL, text);
-    return GPTOSS_OK;
-}
-
-/* "functions.NAME", owned by the request. */
-static gptoss_status full_name(writer *w, const char *name, const char **out, failure *why) {
-    buffer *text = chat_request_text(w->request);
-    TRY(buffer_printf(text, &why->error, "functions.%s", name));
-    *out = text->data;
+    chat_request_add_message(w->request, HARMONY_USER, HARMONY_FINAL, NULL, text);
     return GPTOSS_OK;
 }
 
@@ -91,10 +75,10 @@ static gptoss_status read_call(writer *w, const cJSON *call, const char *path, f
     TRY(json_input_string(function, where.text, "arguments", &arguments, why));
     if (!name || !name[0])
         return failure_field(why, json_path_field(where.text, "name").text, "%s.name is missing", where.text);
-    TRY(full_name(w, name, &tool, why));
+    TRY(chat_request_full_name(w->request, name, &tool, why));
     buffer *text = chat_request_text(w->request);
     TRY(buffer_append_text(text, arguments, &why->error));
-    add(w, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
+    chat_request_add_message(w->request, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
     return GPTOSS_OK;
 }
 
@@ -109,12 +93,12 @@ static gptoss_status read_assistant(writer *w, const cJSON *message, const char 
     if (reasoning && reasoning[0]) {
         buffer *thought = chat_request_text(w->request);
         TRY(buffer_append_text(thought, reasoning, &why->error));
-        add(w, HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, thought);
+        chat_request_add_message(w->request, HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, thought);
     }
     TRY(read_content(w, message, path, !calls, &text, why));
     if (text && (text->size > 0 || !calls))
-        add(w, HARMONY_ASSISTANT, calls ? HARMONY_COMMENTARY : HARMONY_FINAL, NULL,
-            text); /* before calls: a preamble */
+        chat_request_add_message(w->request, HARMONY_ASSISTANT, calls ? HARMONY_COMMENTARY : HARMONY_FINAL, NULL,
+                                 text); /* before calls: a preamble */
     size_t i = 0;
     json_path where = json_path_field(path, "tool_calls");
     for (const cJSON *call = calls ? calls->child : NULL; call; call = call->next)
@@ -149,8 +133,8 @@ static gptoss_status read_tool(writer *w, const cJSON *message, const char *path
         return failure_field(why, where.text, "%s is \"%.60s\", but no earlier message has a tool call of that id",
                              where.text, id);
     TRY(read_content(w, message, path, true, &text, why));
-    TRY(full_name(w, called ? called : name, &tool, why));
-    add(w, HARMONY_TOOL, HARMONY_COMMENTARY, tool, text);
+    TRY(chat_request_full_name(w->request, called ? called : name, &tool, why));
+    chat_request_add_message(w->request, HARMONY_TOOL, HARMONY_COMMENTARY, tool, text);
     return GPTOSS_OK;
 }
 
@@ -177,8 +161,7 @@ gptoss_status chat_request_read_messages(chat_request *r, failure *why) {
         const cJSON *calls = cJSON_GetObjectItemCaseSensitive(m, "tool_calls");
         most += 2 + (cJSON_IsArray(calls) ? (size_t)cJSON_GetArraySize(calls) : 0); /* reasoning, content, calls */
     }
-    TRY(mem_array(most, sizeof *r->messages, "messages", &r->messages, &why->error));
-    TRY(mem_array(2 * most, sizeof *r->texts, "messages", &r->texts, &why->error));
+    TRY(chat_request_reserve(r, most, why));
     size_t i = 0;
     for (const cJSON *m = w.all->child; m; m = m->next)
         TRY(read_message(&w, m, json_path_item("messages", i++).text, why));

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "serve/turn.h"
 
+const chat_fields chat_request_fields = {"messages", "max_tokens", "response_format", false};
+
 static void today(char date[11]) {
     time_t now = time(NULL);
     struct tm local;
@@ -13,12 +15,14 @@ static void today(char date[11]) {
     strftime(date, 11, "%Y-%m-%d", &local);
 }
 
-static gptoss_status read_effort(chat_request *r, failure *why) {
+gptoss_status chat_request_read_effort(chat_request *r, const cJSON *object, const char *path, const char *name,
+                                       failure *why) {
     const char *effort = NULL;
+    json_path where = json_path_field(path, name);
     r->prompt.effort = HARMONY_MEDIUM;
-    TRY(json_input_string(r->body, "", "reasoning_effort", &effort, why));
+    TRY(json_input_string(object, path, name, &effort, why));
     if (effort && !harmony_effort_by_name(effort, &r->prompt.effort))
-        return failure_field(why, "reasoning_effort", "reasoning_effort is low, medium or high, not \"%.40s\"", effort);
+        return failure_field(why, where.text, "%s is low, medium or high, not \"%.40s\"", where.text, effort);
     return GPTOSS_OK;
 }
 
@@ -39,21 +43,27 @@ static gptoss_status check_harmony(const chat_request *r, failure *why) {
 }
 
 gptoss_status chat_request_read(cJSON *body, uint32_t n_vocab, chat_request *out, failure *why) {
-    *out = (chat_request){.body = body};
+    const cJSON *format = NULL;
+    *out = (chat_request){.fields = &chat_request_fields, .body = body};
     TRY(json_input_string(body, "", "model", &out->model, why));
     TRY(answer_options_read(body, n_vocab, &out->options, why));
     TRY(check_harmony(out, why));
     TRY(read_logprobs(out, why));
-    TRY(read_effort(out, why));
+    TRY(chat_request_read_effort(out, body, "", "reasoning_effort", why));
     TRY(chat_request_read_tools(out, why));
     TRY(chat_request_read_messages(out, why));
-    TRY(chat_request_read_format(out, why));
-    today(out->date);
-    out->prompt.date = out->date;
-    out->prompt.instructions = out->instructions.size > 0 ? out->instructions.data : NULL;
-    out->prompt.functions = out->functions;
-    out->prompt.messages = out->messages;
+    TRY(json_input_object(body, "", "response_format", &format, why));
+    TRY(chat_request_read_format(out, format, why));
+    chat_request_finish(out);
     return GPTOSS_OK;
+}
+
+void chat_request_finish(chat_request *r) {
+    today(r->date);
+    r->prompt.date = r->date;
+    r->prompt.instructions = r->instructions.size > 0 ? r->instructions.data : NULL;
+    r->prompt.functions = r->functions;
+    r->prompt.messages = r->messages;
 }
 
 void chat_request_free(chat_request *r) {
@@ -67,4 +77,28 @@ void chat_request_free(chat_request *r) {
     *r = (chat_request){0};
 }
 
+gptoss_status chat_request_reserve(chat_request *r, size_t messages, failure *why) {
+    TRY(mem_array(messages, sizeof *r->messages, "messages", &r->messages, &why->error));
+    return mem_array(2 * messages, sizeof *r->texts, "messages", &r->texts, &why->error);
+}
+
 buffer *chat_request_text(chat_request *r) { return &r->texts[r->text_count++]; }
+
+gptoss_status chat_request_full_name(chat_request *r, const char *name, const char **out, failure *why) {
+    buffer *text = chat_request_text(r);
+    TRY(buffer_printf(text, &why->error, "functions.%s", name));
+    *out = text->data;
+    return GPTOSS_OK;
+}
+
+void chat_request_add_message(chat_request *r, harmony_role role, harmony_channel channel, const char *tool,
+                              const buffer *text) {
+    r->messages[r->prompt.message_count++] = (harmony_message){
+        .role = role, .channel = channel, .tool = tool, .text = text->data ? text->data : "", .size = text->size};
+}
+
+gptoss_status chat_request_add_instructions(chat_request *r, const char *text, failure *why) {
+    buffer *all = &r->instructions;
+    if (all->size > 0 && text[0]) TRY(buffer_append_text(all, "\n\n", &why->error));
+    return text[0] ? buffer_append_text(all, text, &why->error) : GPTOSS_OK;
+}

@@ -23,50 +23,70 @@ static gptoss_status read_name(const cJSON *object, const char *path, const char
     return GPTOSS_OK;
 }
 
-static gptoss_status read_function(const cJSON *tool, const char *path, harmony_function *out, failure *why) {
-    const char *type = NULL;
+static gptoss_status read_function(const cJSON *function, const char *path, harmony_function *out, failure *why) {
+    TRY(read_name(function, path, &out->name, why));
+    TRY(json_input_string(function, path, "description", &out->description, why));
+    TRY(json_input_object(function, path, "parameters", &out->parameters, why));
+    return json_input_bool(function, path, "strict", &out->strict, why);
+}
+
+/* The object in which an API says what the function of `holder` (a tool, or a choice of one) is. */
+static gptoss_status find_function(const chat_request *r, const cJSON *holder, json_path *path, const cJSON **out,
+                                   failure *why) {
+    *out = holder;
+    if (r->fields->flat) return GPTOSS_OK;
     const cJSON *function = NULL;
-    if (!cJSON_IsObject(tool)) return failure_field(why, path, "%s must be an object", path);
-    TRY(json_input_string(tool, path, "type", &type, why));
-    if (!type || strcmp(type, "function") != 0)
-        return failure_field(why, json_path_field(path, "type").text, "%s.type must be \"function\"", path);
-    json_path where = json_path_field(path, "function");
-    TRY(json_input_object(tool, path, "function", &function, why));
-    if (!function) return failure_field(why, where.text, "%s is missing", where.text);
-    TRY(read_name(function, where.text, &out->name, why));
-    TRY(json_input_string(function, where.text, "description", &out->description, why));
-    TRY(json_input_object(function, where.text, "parameters", &out->parameters, why));
-    return json_input_bool(function, where.text, "strict", &out->strict, why);
+    TRY(json_input_object(holder, path->text, "function", &function, why));
+    *path = json_path_field(path->text, "function");
+    if (!function) return failure_field(why, path->text, "%s is missing", path->text);
+    *out = function;
+    return GPTOSS_OK;
+}
+
+static gptoss_status read_tool(chat_request *r, const cJSON *tool, json_path path, failure *why) {
+    const char *type = NULL;
+    const cJSON *function;
+    json_path where = json_path_field(path.text, "type"), at = path;
+    if (!cJSON_IsObject(tool)) return failure_field(why, path.text, "%s must be an object", path.text);
+    TRY(json_input_string(tool, path.text, "type", &type, why));
+    if (!type) return failure_field(why, where.text, "%s is missing", where.text);
+    if (strcmp(type, "function") != 0)
+        return failure_field(why, where.text, "%s is \"%.40s\", but there are no tools here other than \"function\"",
+                             where.text, type);
+    harmony_function *f = &r->functions[r->prompt.function_count];
+    TRY(find_function(r, tool, &at, &function, why));
+    TRY(read_function(function, at.text, f, why));
+    for (size_t i = 0; i < r->prompt.function_count; i++)
+        if (strcmp(r->functions[i].name, f->name) == 0)
+            return failure_field(why, path.text, "%s: there is a function \"%s\" already", path.text, f->name);
+    r->prompt.function_count++;
+    return GPTOSS_OK;
 }
 
 static gptoss_status read_functions(chat_request *r, failure *why) {
     const cJSON *tools = NULL;
-    size_t *count = &r->prompt.function_count;
     TRY(json_input_array(r->body, "", "tools", &tools, why));
     if (!tools || !tools->child) return GPTOSS_OK;
     TRY(mem_array((size_t)cJSON_GetArraySize(tools), sizeof *r->functions, "tools", &r->functions, &why->error));
-    for (const cJSON *tool = tools->child; tool; tool = tool->next) {
-        json_path path = json_path_item("tools", *count);
-        harmony_function *f = &r->functions[*count];
-        TRY(read_function(tool, path.text, f, why));
-        for (size_t i = 0; i < *count; i++)
-            if (strcmp(r->functions[i].name, f->name) == 0)
-                return failure_field(why, path.text, "%s: there is a function \"%s\" already", path.text, f->name);
-        ++*count;
-    }
+    for (const cJSON *tool = tools->child; tool; tool = tool->next)
+        TRY(read_tool(r, tool, json_path_item("tools", r->prompt.function_count), why));
     return GPTOSS_OK;
 }
 
 static gptoss_status read_named_choice(chat_request *r, const cJSON *choice, failure *why) {
-    const cJSON *function = NULL;
-    TRY(json_input_object(choice, "tool_choice", "function", &function, why));
-    if (!function) return failure_field(why, "tool_choice", "tool_choice.function is missing");
-    TRY(read_name(function, "tool_choice.function", &r->rules.name, why));
+    const char *type = NULL;
+    const cJSON *function;
+    json_path path = {"tool_choice"};
+    TRY(json_input_string(choice, path.text, "type", &type, why));
+    if (type && strcmp(type, "function") != 0)
+        return failure_field(why, "tool_choice.type", "tool_choice.type must be \"function\", not \"%.40s\"", type);
+    TRY(find_function(r, choice, &path, &function, why));
+    TRY(read_name(function, path.text, &r->rules.name, why));
     r->rules.choice = CONSTRAINT_NAMED;
     for (size_t i = 0; i < r->prompt.function_count; i++)
         if (strcmp(r->functions[i].name, r->rules.name) == 0) return GPTOSS_OK;
-    return failure_field(why, "tool_choice.function.name", "tool_choice names \"%s\", which is not among the tools",
-                         r->rules.name);
+    return failure_field(why, json_path_field(path.text, "name").text,
+                         "tool_choice names \"%s\", which is not among the tools", r->rules.name);
 }
 
 static gptoss_status read_choice(chat_request *r, failure *why) {
@@ -97,27 +117,33 @@ gptoss_status chat_request_read_tools(chat_request *r, failure *why) {
     return GPTOSS_OK;
 }
 
-gptoss_status chat_request_read_format(chat_request *r, failure *why) {
-    const cJSON *format = NULL, *schema = NULL;
-    const char *type = NULL;
-    TRY(json_input_object(r->body, "", "response_format", &format, why));
+static gptoss_status read_schema(chat_request *r, const cJSON *holder, const char *path, failure *why) {
+    harmony_prompt *p = &r->prompt;
+    json_path where = json_path_field(path, "schema");
+    TRY(read_name(holder, path, &p->format_name, why));
+    TRY(json_input_string(holder, path, "description", &p->format_description, why));
+    TRY(json_input_object(holder, path, "schema", &p->format_schema, why));
+    if (!p->format_schema) return failure_field(why, where.text, "%s is missing", where.text);
+    r->rules.schema = p->format_schema;
+    return GPTOSS_OK;
+}
+
+gptoss_status chat_request_read_format(chat_request *r, const cJSON *format, failure *why) {
+    const char *type = NULL, *path = r->fields->format;
+    json_path where = json_path_field(path, "type");
     if (!format) return GPTOSS_OK;
-    TRY(json_input_string(format, "response_format", "type", &type, why));
+    TRY(json_input_string(format, path, "type", &type, why));
     if (type && strcmp(type, "text") == 0) return GPTOSS_OK;
     if (type && strcmp(type, "json_object") == 0) {
         r->rules.json = true;
         return GPTOSS_OK;
     }
     if (!type || strcmp(type, "json_schema") != 0)
-        return failure_field(why, "response_format.type", "response_format.type is text, json_object or json_schema");
-    static const char path[] = "response_format.json_schema";
-    TRY(json_input_object(format, "response_format", "json_schema", &schema, why));
-    if (!schema) return failure_field(why, path, "%s is missing", path);
-    TRY(read_name(schema, path, &r->prompt.format_name, why));
-    TRY(json_input_string(schema, path, "description", &r->prompt.format_description, why));
-    TRY(json_input_object(schema, path, "schema", &r->prompt.format_schema, why));
-    if (!r->prompt.format_schema)
-        return failure_field(why, "response_format.json_schema.schema", "%s.schema is missing", path);
-    r->rules.schema = r->prompt.format_schema;
-    return GPTOSS_OK;
+        return failure_field(why, where.text, "%s is text, json_object or json_schema", where.text);
+    if (r->fields->flat) return read_schema(r, format, path, why);
+    const cJSON *holder = NULL;
+    where = json_path_field(path, "json_schema");
+    TRY(json_input_object(format, path, "json_schema", &holder, why));
+    if (!holder) return failure_field(why, where.text, "%s is missing", where.text);
+    return read_schema(r, holder, where.text, why);
 }

@@ -266,8 +266,8 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
                           .harmony = c->harmony ? s->model.harmony : NULL,
                           .constraint = c->constraint};
         plan.sampling.seed += i % c->options.n;
-        TRY(answer_options_room(&c->options, prompt->count, s->model.positions, s->config.answer_tokens,
-                                &plan.max_tokens, why));
+        TRY(answer_options_room(&c->options, prompt->count, s->model.positions, s->config.answer_tokens, "prompt",
+                                "max_tokens", &plan.max_tokens, why));
         TRY(reply_begin(&c->reply, &plan, why));
     }
     return GPTOSS_OK;
