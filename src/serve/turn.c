@@ -30,24 +30,34 @@ static gptoss_status release_beginning(turn *t, gptoss_error *err) {
     return put_fresh(t, err);
 }
 
+static gptoss_status begin_message(turn *t, const harmony_event *e, gptoss_error *err) {
+    if (t->stops.hit) return GPTOSS_OK;
+    if (t->plan.by_message) {
+        TRY(release_beginning(t, err));
+        TRY(put(t, TURN_MESSAGE, NULL, 0, err));
+    }
+    if (e->kind != HARMONY_TOOL_CALL) return GPTOSS_OK;
+    TRY(release_beginning(t, err));
+    const char *name = harmony_function_name(e->recipient);
+    return put(t, TURN_CALL, name, strlen(name), err);
+}
+
 static gptoss_status on_event(void *context, const harmony_event *e, gptoss_error *err) {
     turn *t = context;
+    bool joins = e->joins && !t->plan.by_message;
     if (e->type != HARMONY_EVENT_TEXT) {
         t->is_open = e->type == HARMONY_EVENT_BEGIN;
         t->open = e->kind;
-        if (!t->is_open || e->kind != HARMONY_TOOL_CALL || t->stops.hit) return GPTOSS_OK;
-        TRY(release_beginning(t, err));
-        const char *name = harmony_function_name(e->recipient);
-        return put(t, TURN_CALL, name, strlen(name), err);
+        return t->is_open ? begin_message(t, e, err) : GPTOSS_OK;
     }
     if (t->stops.hit) return GPTOSS_OK;
     switch (e->kind) {
     case HARMONY_TOOL_CALL: return put(t, TURN_ARGUMENTS, e->text, e->size, err);
     case HARMONY_REASONING:
-        if (e->joins) TRY(put(t, TURN_REASONING, "\n", 1, err));
+        if (joins) TRY(put(t, TURN_REASONING, "\n", 1, err));
         return put(t, TURN_REASONING, e->text, e->size, err);
     default:
-        if (e->joins) TRY(add_content(t, "\n", 1, err));
+        if (joins) TRY(add_content(t, "\n", 1, err));
         return add_content(t, e->text, e->size, err);
     }
 }
@@ -112,6 +122,14 @@ static gptoss_status take(turn *t, const scheduler_token *token, bool *go_on, gp
     t->reasoning_tokens += was_reasoning;
     *go_on = !harmony_parser_done(t->parser) && !t->stops.hit;
     return GPTOSS_OK;
+}
+
+static void on_progress(void *context, uint32_t done) {
+    turn *t = context;
+    (void)done;
+    if (t->working || t->error.status != GPTOSS_OK) return;
+    t->working = true;
+    put(t, TURN_WORK, NULL, 0, &t->error);
 }
 
 static bool on_token(void *context, const scheduler_token *token) {
@@ -194,6 +212,7 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .allows = out->constraint ? allows : NULL,
                                        .edit_logits = out->constraint ? edit_logits : NULL,
                                        .on_token = on_token,
+                                       .on_progress = plan->by_message ? on_progress : NULL,
                                        .on_end = on_end};
     out->submitted = clock_seconds();
     if (status == GPTOSS_OK) status = scheduler_submit(s, &request, &out->id, err);

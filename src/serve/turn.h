@@ -14,7 +14,10 @@ typedef enum turn_letter {
     TURN_CONTENT,   /* text */
     TURN_CALL,      /* a call begins: the function's name */
     TURN_ARGUMENTS, /* text of the call that began last */
-    TURN_LOGPROB    /* turn_logprob: of a token of the content; its text comes before or after */
+    TURN_LOGPROB,   /* turn_logprob: of a token of the content; its text comes before or after */
+    /* Of plans that want messages told apart: */
+    TURN_WORK,   /* the model has begun to read the prompt */
+    TURN_MESSAGE /* what comes next is of a new message */
 } turn_letter;
 
 enum { TURN_TOP = 20 };
@@ -50,6 +53,7 @@ typedef struct turn_plan { /* borrowed until the turn has ended, except for the 
     const constraint *constraint; /* cloned; or NULL */
     bool must_fit;                /* the answer must have its form within max_tokens: see constraint_limit */
     bool not_cached;
+    bool by_message; /* tell messages apart; otherwise those of a kind are joined with line breaks */
 } turn_plan;
 
 typedef struct turn {
@@ -67,6 +71,7 @@ typedef struct turn {
     buffer fresh;      /* scratch */
     harmony_kind open; /* kind of the message that is being written ... */
     bool is_open;      /* ... if there is one */
+    bool working;      /* TURN_WORK was put */
     uint32_t reasoning_tokens;
     double submitted, first_token, logprob;
     gptoss_error error; /* of what went wrong on our side */
