@@ -62,6 +62,8 @@ static gptoss_status open_server(const serve_options *o, const engine *e, front 
                                   .no_harmony = o->no_harmony,
                                   .free_headers = o->free_headers,
                                   .answer_tokens = (uint32_t)o->max_tokens,
+                                  .store = o->store,
+                                  .store_limit = o->store_limit,
                                   .aliases = o->aliases.items,
                                   .alias_count = o->aliases.count};
     const server_model model = {.name = f->name,

@@ -34,6 +34,9 @@ static size_t describe(serve_options *o, option *table) {
          "/v1/completions sends raw prompts and returns raw text"},
         {"free-headers", OPTION_SWITCH, &o->free_headers, 0, 0, NULL,
          "let models write malformed headers, and mend them"},
+        {"store", OPTION_TEXT, &o->store, 0, 0, "FILE", "keep responses of /v1/responses there; by default in memory"},
+        {"store-limit", OPTION_COUNT, &o->store_limit, 1, bytes_max, "BYTES",
+         "of kept responses; beyond it the oldest are dropped (256m)"},
         {"max-body", OPTION_COUNT, &o->max_body, 1024, 1u << 30, "BYTES", "longest request (8m)"},
         {"connections", OPTION_COUNT, &o->connections, 1, 16384, "N", "at once (512)"},
         {"connections-per-peer", OPTION_COUNT, &o->connections_per_peer, 1, 16384, "N", "from one address (256)"},
@@ -115,6 +118,7 @@ gptoss_status serve_options_parse(int argc, char **argv, const char *environment
                            .parallel = 8,
                            .queue = 64,
                            .max_tokens = 4096,
+                           .store_limit = 256 << 20,
                            .resume_points = 64};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);

@@ -11,12 +11,12 @@ typedef struct serve_options {
     const char *gguf;
     const char *bind;         /* HOST:PORT */
     char host[256], port[16]; /* what it names */
-    const char *api_key, *api_key_file, *cors_origin;
+    const char *api_key, *api_key_file, *cors_origin, *store;
     buffer key; /* owned: read from the file */
     option_texts aliases;
     bool insecure, no_harmony, free_headers, moe_fallback, help;
     uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
-    uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points;
+    uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points, store_limit;
     uint64_t chunk, threads, layers;
     link_option link;
     const char *cpu_bind, *isa, *kv_type_name, *cache, *weights_name;

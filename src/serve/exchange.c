@@ -119,6 +119,10 @@ gptoss_status exchange_answer_stream(exchange *x, const exchange_stream *stream,
     return GPTOSS_OK;
 }
 
+const char *exchange_query(const exchange *x, const char *name) {
+    return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
 int exchange_socket(const exchange *x) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;

@@ -36,6 +36,9 @@ typedef struct exchange_stream {
 } exchange_stream;
 gptoss_status exchange_answer_stream(exchange *x, const exchange_stream *stream, failure *why);
 
+/* The value of "?name=value" in the request's address, or NULL. Borrowed. */
+const char *exchange_query(const exchange *x, const char *name);
+
 int exchange_socket(const exchange *x); /* of the client, for mailbox_wait */
 
 #endif

@@ -12,6 +12,8 @@ gptoss_status reply_open(exchange *x, uint32_t turns, reply_reader reader, reply
     return GPTOSS_OK;
 }
 
+void reply_detach(reply *r) { r->socket = -1; }
+
 gptoss_status reply_begin(reply *r, const turn_plan *plan, failure *why) {
     server *s = r->server;
     gptoss_status status = turn_begin(plan, s->model.masks, s->scheduler, s->model.n_vocab, &r->mailbox, r->begun,

@@ -31,6 +31,9 @@ typedef enum reply_news { REPLY_GOES_ON, REPLY_SILENCE, REPLY_COMPLETE, REPLY_GO
 
 /* For up to REPLY_TURNS turns. reply_close must be called after a failure, too. */
 gptoss_status reply_open(exchange *x, uint32_t turns, reply_reader reader, reply *out, failure *why);
+/* From now on the client may leave. */
+void reply_detach(reply *r);
+
 /* Submits the next turn. 429 when the queue is full. What the plan borrows must stay until reply_close. */
 gptoss_status reply_begin(reply *r, const turn_plan *plan, failure *why);
 

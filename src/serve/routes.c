@@ -9,7 +9,7 @@
 typedef gptoss_status route_handler(exchange *x, const char *rest, failure *why);
 
 typedef struct route {
-    const char *method, *path; /* a "*" at the end stands for anything that is not empty */
+    const char *method, *path; /* a "*" stands for anything that is not empty, "{}" for what has no "/" */
     route_handler *handler;
     bool needs_model, open; /* open: also without the key */
 } route;
@@ -22,17 +22,35 @@ static const route routes[] = {
     {"GET", "/v1/models/*", route_model, false, false},
     {"POST", "/v1/chat/completions", route_chat, true, false},
     {"POST", "/v1/completions", route_completions, true, false},
+    {"POST", "/v1/responses", route_responses, true, false},
+    {"GET", "/v1/responses/{}", route_response, false, false},
+    {"DELETE", "/v1/responses/{}", route_response_delete, false, false},
+    {"POST", "/v1/responses/{}/cancel", route_response_cancel, false, false},
+    {"GET", "/v1/responses/{}/input_items", route_response_items, false, false},
     {"POST", "/tokenize", route_tokenize, false, false},
     {"POST", "/detokenize", route_detokenize, false, false},
     {"POST", "/apply-template", route_apply_template, false, false},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
-/* What stands for the "*" of the route's path, "" when it has none; NULL when the path is another. */
-static const char *match(const route *r, const char *path) {
-    size_t size = strlen(r->path);
-    if (r->path[size - 1] != '*') return strcmp(path, r->path) == 0 ? "" : NULL;
-    return strncmp(path, r->path, size - 1) == 0 && path[size - 1] ? path + size - 1 : NULL;
+enum { REST_BYTES = 512 }; /* more than any name or id has */
+
+/* Whether the route's path is this one; `rest` receives what stands for its "*" or "{}", cut off where it is too long,
+ * or "". */
+static bool match(const route *r, const char *path, char rest[REST_BYTES]) {
+    size_t before = strcspn(r->path, "*{"), size = strlen(path);
+    const char *after = r->path + before + strcspn(r->path + before, "*}");
+    rest[0] = '\0';
+    if (!*after) return strcmp(path, r->path) == 0;
+    size_t after_size = strlen(++after);
+    if (size <= before + after_size || strncmp(path, r->path, before) != 0) return false;
+    if (strcmp(path + size - after_size, after) != 0) return false;
+    size_t rest_size = size - before - after_size;
+    if (r->path[before] == '{' && memchr(path + before, '/', rest_size)) return false;
+    if (rest_size >= REST_BYTES) rest_size = REST_BYTES - 1;
+    memcpy(rest, path + before, rest_size);
+    rest[rest_size] = '\0';
+    return true;
 }
 
 static const char *header(const exchange *x, const char *name) {
@@ -51,8 +69,9 @@ static bool same_key(const char *given, const char *key) {
 
 static bool is_open(const exchange *x) {
     if (strcmp(x->method, "OPTIONS") == 0) return true; /* browsers ask without a key */
+    char rest[REST_BYTES];
     for (int i = 0; i < ROUTES; i++)
-        if (routes[i].open && match(&routes[i], x->path)) return true;
+        if (routes[i].open && match(&routes[i], x->path, rest)) return true;
     return false;
 }
 
@@ -114,8 +133,8 @@ static gptoss_status dispatch(exchange *x, failure *why) {
     if (strcmp(method, "OPTIONS") == 0) return answer_options(x, why);
     for (int i = 0; i < ROUTES; i++) {
         const route *r = &routes[i];
-        const char *rest = match(r, x->path);
-        if (!rest) continue;
+        char rest[REST_BYTES];
+        if (!match(r, x->path, rest)) continue;
         if (strcmp(r->method, method) != 0) {
             other = r->method;
             continue;

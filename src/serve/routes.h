@@ -10,7 +10,8 @@ gptoss_status routes_admit(const exchange *x, failure *why);
 /* Answers a request that has arrived whole, with a failure if need be. */
 void routes_answer(exchange *x);
 
-/* The handlers, each in the file of its name. `rest` is what stands where the route has a "*". */
+/* The handlers, each in the file of its name. `rest` is what stands where the route has a "*" or "{}", for the time of
+ * the call. */
 gptoss_status route_health(exchange *x, const char *rest, failure *why); /* status.c */
 gptoss_status route_metrics(exchange *x, const char *rest, failure *why);
 gptoss_status route_cluster(exchange *x, const char *rest, failure *why);
@@ -19,7 +20,12 @@ gptoss_status route_model(exchange *x, const char *rest, failure *why);
 gptoss_status route_chat(exchange *x, const char *rest, failure *why); /* chat.c */
 gptoss_status route_apply_template(exchange *x, const char *rest, failure *why);
 gptoss_status route_completions(exchange *x, const char *rest, failure *why); /* completions.c */
-gptoss_status route_tokenize(exchange *x, const char *rest, failure *why);    /* tokenize.c */
+gptoss_status route_responses(exchange *x, const char *rest, failure *why);   /* responses.c */
+gptoss_status route_response(exchange *x, const char *id, failure *why);      /* responses_kept.c */
+gptoss_status route_response_delete(exchange *x, const char *id, failure *why);
+gptoss_status route_response_cancel(exchange *x, const char *id, failure *why);
+gptoss_status route_response_items(exchange *x, const char *id, failure *why);
+gptoss_status route_tokenize(exchange *x, const char *rest, failure *why); /* tokenize.c */
 gptoss_status route_detokenize(exchange *x, const char *rest, failure *why);
 
 /* Whether `name` (NULL: not given) is the model; 404 otherwise. */

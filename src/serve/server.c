@@ -136,8 +136,10 @@ gptoss_status server_open(const server_config *config, const server_model *model
     s->config = *config;
     s->model = *model;
     s->started = (long long)time(NULL);
-    gptoss_status status = listen_open(config->host, config->port, config->insecure || config->api_key, &socket,
-                                       s->address, sizeof s->address, err);
+    gptoss_status status = responses_open(config->store, config->store_limit, &s->responses, err);
+    if (status == GPTOSS_OK)
+        status = listen_open(config->host, config->port, config->insecure || config->api_key, &socket, s->address,
+                             sizeof s->address, err);
     if (status == GPTOSS_OK) status = start_daemon(s, socket, err);
     if (status == GPTOSS_OK) {
         s->has_keeper = pthread_create(&s->keeper, NULL, keep, s) == 0;
@@ -166,6 +168,7 @@ void server_ready(server *s, scheduler *work, const engine *e) {
 
 void server_finish(server *s) {
     s->state = SERVER_DRAINING;
+    responses_finish(s->responses);
     for (double began = clock_seconds(); s->exchanges > 0 && clock_seconds() - began < FINISH_SECONDS;) nap();
     /* Ends the connections that are left. None waits for an answer any more, as all have ended. */
     if (s->daemon) MHD_stop_daemon(s->daemon);
@@ -177,5 +180,6 @@ void server_close(server *s) {
     s->closing = true;
     if (s->has_keeper) pthread_join(s->keeper, NULL);
     if (s->daemon) MHD_stop_daemon(s->daemon);
+    responses_close(s->responses);
     free(s);
 }

@@ -23,6 +23,8 @@ typedef struct server_config {
     bool no_harmony;               /* completions are raw unless they ask for Harmony */
     bool free_headers;             /* models may write headers that are malformed; they are mended */
     uint32_t answer_tokens;        /* longest answer when a request does not say */
+    const char *store;             /* file in which responses are kept; NULL: in memory */
+    uint64_t store_limit;          /* bytes of them */
     const char *const *aliases;    /* further names of the model */
     size_t alias_count;
 } server_config;
@@ -40,7 +42,8 @@ typedef struct server_model {
 typedef struct server server;
 
 /* Begins to listen; requests for answers get 503 until server_ready. All that config and model point to must stay.
- * GPTOSS_MISUSE when the address cannot be had, or is open to other machines without a key. */
+ * GPTOSS_MISUSE when the address cannot be had, or is open to other machines without a key, and when the
+ * store cannot be had. */
 gptoss_status server_open(const server_config *config, const server_model *model, server **out, gptoss_error *err);
 
 const char *server_address(const server *s); /* "http://127.0.0.1:9899" */

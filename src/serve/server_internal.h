@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "serve/metrics.h"
+#include "serve/responses.h"
 #include "serve/server.h"
 
 struct MHD_Daemon;
@@ -21,6 +22,7 @@ struct server {
     scheduler *scheduler;             /* and engine: set before the state becomes SERVER_READY */
     const engine *engine;
     metrics metrics;
+    responses *responses;
     struct MHD_Daemon *daemon;
     atomic_uint exchanges; /* that clients wait for */
     pthread_t keeper;

@@ -9,6 +9,19 @@ gptoss_status sse_data(cJSON *data, buffer *out, gptoss_error *err) {
     return status;
 }
 
+gptoss_status sse_event(cJSON *data, buffer *out, gptoss_error *err) {
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "type"));
+    size_t before = out->size;
+    gptoss_status status = buffer_printf(out, err, "event: %s\n", type ? type : "error");
+    if (status != GPTOSS_OK) {
+        cJSON_Delete(data);
+        return status;
+    }
+    status = sse_data(data, out, err);
+    if (status != GPTOSS_OK) out->size = before;
+    return status;
+}
+
 gptoss_status sse_done(buffer *out, gptoss_error *err) { return buffer_append_text(out, "data: [DONE]\n\n", err); }
 
 gptoss_status sse_comment(buffer *out, gptoss_error *err) {

@@ -167,19 +167,32 @@ cJSON *client_json(int port, const char *method, const char *path, const char *b
     return whole;
 }
 
-char *client_endless(int port, int length, bool streams) {
+/* A "logit_bias" that keeps an answer from ending. */
+static void add_endless_bias(int port, buffer *out) {
     enum { SPECIALS = 40 }; /* at the end of the vocabulary */
     unsigned last = 0;
-    buffer body = {0};
     cJSON *a = client_json(port, "POST", "/detokenize", "{\"tokens\":[-1]}", 400);
     assert_int_equal(sscanf(client_text(a, "error.message"), "tokens[0] must be a token id from 0 to %u", &last), 1);
     cJSON_Delete(a);
-    assert_ok(buffer_printf(&body, err,
-                            "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":%s,\"logit_bias\":{",
+    assert_ok(buffer_append_text(out, "\"logit_bias\":{", err));
+    for (unsigned i = 0; i < SPECIALS; i++) assert_ok(buffer_printf(out, err, "%s\"%u\":-100", i ? "," : "", last - i));
+    assert_ok(buffer_append_text(out, "}", err));
+}
+
+char *client_endless(int port, int length, bool streams) {
+    buffer body = {0};
+    assert_ok(buffer_printf(&body, err, "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":%s,",
                             length, streams ? "true" : "false"));
-    for (unsigned i = 0; i < SPECIALS; i++)
-        assert_ok(buffer_printf(&body, err, "%s\"%u\":-100", i ? "," : "", last - i));
-    assert_ok(buffer_append_text(&body, "}}", err));
+    add_endless_bias(port, &body);
+    assert_ok(buffer_append_text(&body, "}", err));
+    return body.data;
+}
+
+char *client_endless_response(int port, int length, const char *fields) {
+    buffer body = {0};
+    assert_ok(buffer_printf(&body, err, "{\"input\":\"Hello\",\"max_output_tokens\":%d,%s,", length, fields));
+    add_endless_bias(port, &body);
+    assert_ok(buffer_append_text(&body, "}", err));
     return body.data;
 }
 
@@ -220,5 +233,24 @@ cJSON *client_events(const buffer *body) {
         at = end + 2;
     }
     if (!done) fail_msg("the stream does not end in [DONE]: %s", body->data);
+    return events;
+}
+
+cJSON *client_response_events(const buffer *body, int first) {
+    cJSON *events = cJSON_CreateArray();
+    for (const char *at = body->data; *at;) {
+        char type[64] = "";
+        const char *end = strstr(at, "\n\n"), *data = strstr(at, "\ndata: ");
+        if (!end) fail_msg("an event is cut off: %s", at);
+        if (*at != ':') {
+            cJSON *event = data && data < end ? cJSON_ParseWithLength(data + 7, (size_t)(end - data) - 7) : NULL;
+            const char *name = client_text(event, "type");
+            if (!name || sscanf(at, "event: %63s", type) != 1 || strcmp(name, type) != 0 ||
+                client_number(event, "sequence_number") != first + cJSON_GetArraySize(events))
+                fail_msg("not event %d: %s", first + cJSON_GetArraySize(events), at);
+            cJSON_AddItemToArray(events, event);
+        }
+        at = end + 2;
+    }
     return events;
 }

@@ -46,6 +46,9 @@ cJSON *client_json(int port, const char *method, const char *path, const char *b
  * forbidden. The caller frees it. */
 char *client_endless(int port, int length, bool streams);
 
+/* The same for /v1/responses: the answer is one message. fields: further ones, as "\"stream\":true". */
+char *client_endless_response(int port, int length, const char *fields);
+
 void client_answer_free(client_answer *a);
 
 /* client_text(whole, "choices.0.message.content"): NULL when there is no such text. */
@@ -55,5 +58,8 @@ double client_number(const cJSON *whole, const char *path); /* NaN when there is
 
 /* The events of a stream: the JSON after each "data: ". Fails when it does not end in [DONE]. */
 cJSON *client_events(const buffer *body);
+
+/* The same of /v1/responses, where events have their type in front, too, and are numbered from `first` on. */
+cJSON *client_response_events(const buffer *body, int first);
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# openai.sh NODE FOLDER PROGRAM MPIEXEC MODEL: serves MODEL on two ranks to openai.mjs, which uses the package "openai"
+# openai.sh NODE FOLDER PROGRAM MPIEXEC MODEL: serves MODEL on two ranks to openai*.mjs, which use the package "openai"
 # in FOLDER/node_modules. 77: node or the package is not there.
 set -euo pipefail
 node=$1 folder=$2 program=$3 mpiexec=$4 model=$5
@@ -23,7 +23,9 @@ for _ in $(seq 600); do
     sleep 0.1
 done
 read -r address rank0 < <(sed -nE 's/.*listens on (http[^ ]*) \(process ([0-9]+)\).*/\1 \2/p' "$log")
-cp "$here/openai.mjs" "$script" # node looks for packages beside the script
-"$node" "$script" "$address"
+for test in "$here"/openai*.mjs; do
+    cp "$test" "$script" # node looks for packages beside the script
+    "$node" "$script" "$address"
+done
 kill -TERM "$rank0"
 wait "$server"

@@ -2,6 +2,7 @@
 #include "random.h"
 #include "serve/chat_answer.h"
 #include "serve/chat_request.h"
+#include "serve/mutation.h"
 #include "support.h"
 #include "text/vocabulary.h"
 
@@ -294,29 +295,6 @@ static const char *const seeds[] = {
     "{\"type\":"
     "\"json_schema\",\"json_schema\":{\"name\":\"f\",\"schema\":{\"$ref\":\"#\"}}},\"reasoning_effort\":\"low\"}"};
 
-/* Changes, drops, doubles or swaps some bytes, or puts a value where another was. */
-static void mutate(buffer *b, uint64_t *noise) {
-    static const char *const values[] = {
-        "null", "1e999", "-1", "\"\"", "[]", "{}", "true", "[[[[", "\\u0000", "\xFF", "99999999999999999999"};
-    for (uint64_t changes = 1 + random_below(noise, 4); changes > 0 && b->size > 2; changes--) {
-        size_t at = random_below(noise, b->size), other = random_below(noise, b->size);
-        buffer whole = {0};
-        const char *value = values[random_below(noise, sizeof values / sizeof *values)];
-        switch (random_below(noise, 5)) {
-        case 0: b->data[at] = (char)random_below(noise, 256); break;
-        case 1: b->data[at] = b->data[other]; break;
-        case 2: b->data[b->size = at] = '\0'; break;
-        default:
-            assert_ok(buffer_append(&whole, b->data, at, err));
-            assert_ok(buffer_append_text(&whole, value, err));
-            if (other < at) other = at;
-            assert_ok(buffer_append(&whole, b->data + other, b->size - other, err));
-            buffer_free(b);
-            *b = whole;
-        }
-    }
-}
-
 static void survives_mutations(void **state) {
     (void)state;
     enum { BODIES = 100000 };
@@ -331,7 +309,7 @@ static void survives_mutations(void **state) {
         chat_request r;
         failure why = {0};
         assert_ok(buffer_append_text(&body, seeds[i % 3], err));
-        mutate(&body, &noise);
+        mutation_apply(&body, &noise);
         gptoss_status status = json_input_parse(&body, &whole, &why);
         if (status == GPTOSS_OK) {
             tokens prompt = {0};

@@ -1,0 +1,488 @@
+/* Bodies of /v1/responses become conversations, and what models write becomes items and events: without a server. */
+#include "random.h"
+#include "serve/mutation.h"
+#include "serve/responses_answer.h"
+#include "serve/responses_request.h"
+#include "support.h"
+#include "text/vocabulary.h"
+
+enum { VOCABULARY = 1000, LIMIT = 1 << 20 };
+
+static store *kept;
+
+static int open_kept(void **state) {
+    (void)state;
+    return store_open(NULL, LIMIT, &kept, NULL) == GPTOSS_OK ? 0 : -1;
+}
+
+static int close_kept(void **state) {
+    (void)state;
+    store_close(kept);
+    return 0;
+}
+
+static gptoss_status read_body(const char *text, responses_request *out, failure *why) {
+    buffer body = {0};
+    cJSON *whole;
+    assert_ok(buffer_append_text(&body, text, err));
+    gptoss_status status = json_input_parse(&body, &whole, why);
+    buffer_free(&body);
+    if (status != GPTOSS_OK) fail_msg("%s: %s", text, why->error.text);
+    return responses_request_read(whole, VOCABULARY, kept, out, why);
+}
+
+static responses_request read_good(const char *text) {
+    responses_request r;
+    failure why = {0};
+    if (read_body(text, &r, &why) != GPTOSS_OK) fail_msg("%s: %s", text, why.error.text);
+    return r;
+}
+
+static void check_text(const cJSON *object, const char *name, const char *wanted) {
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name)), wanted);
+}
+
+/* ---- requests ---- */
+
+static void reads_options(void **state) {
+    (void)state;
+    responses_request r = read_good("{\"input\":\"Hello\"}");
+    assert_true(r.store && !r.background && !r.truncate && !r.chat.logprobs && r.chat.rules.parallel);
+    assert_int_equal(r.chat.prompt.effort, HARMONY_MEDIUM);
+    assert_int_equal(r.chat.options.max_tokens, 0);
+    assert_null(r.chat.prompt.instructions);
+    responses_request_free(&r);
+    r = read_good(
+        "{\"input\":\"Hello\",\"instructions\":\"Be "
+        "brief.\",\"store\":true,\"background\":true,\"truncation\":\"auto\","
+        "\"max_output_tokens\":9,\"temperature\":0.5,\"top_p\":0.9,\"top_logprobs\":3,\"include\":[\"message.output_"
+        "text.logprobs\",\"reasoning.encrypted_content\"],\"reasoning\":{\"effort\":\"high\",\"summary\":\"auto\"},"
+        "\"metadata\":{\"a\":\"b\"},\"user\":\"me\",\"unknown\":[1],\"stream\":true,\"parallel_tool_calls\":false,"
+        "\"tools\":[{\"type\":\"function\",\"name\":\"tide\",\"parameters\":{\"type\":\"object\"},\"strict\":true}],"
+        "\"tool_choice\":{\"type\":\"function\",\"name\":\"tide\"},\"text\":{\"format\":{\"type\":\"json_schema\","
+        "\"name\":\"f\",\"schema\":{\"type\":\"object\"},\"strict\":true}}}");
+    assert_true(r.background && r.truncate && r.chat.logprobs && r.chat.options.stream && !r.chat.rules.parallel);
+    assert_int_equal(r.chat.n_top, 3);
+    assert_int_equal(r.chat.options.max_tokens, 9);
+    assert_int_equal(r.chat.prompt.effort, HARMONY_HIGH);
+    assert_string_equal(r.chat.prompt.instructions, "Be brief.");
+    assert_int_equal(r.chat.rules.choice, CONSTRAINT_NAMED);
+    assert_string_equal(r.chat.rules.name, "tide");
+    assert_true(r.chat.functions[0].strict && r.chat.functions[0].parameters);
+    assert_string_equal(r.chat.prompt.format_name, "f");
+    assert_ptr_equal(r.chat.rules.schema, r.chat.prompt.format_schema);
+    check_text(r.echo, "user", "me");
+    check_text(cJSON_GetObjectItem(r.echo, "metadata"), "a", "b");
+    check_text(cJSON_GetObjectItem(r.echo, "reasoning"), "effort", "high");
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(cJSON_GetObjectItem(r.echo, "reasoning"), "summary")));
+    check_text(cJSON_GetObjectItem(cJSON_GetObjectItem(r.echo, "text"), "format"), "name", "f");
+    responses_request_free(&r);
+}
+
+typedef struct told {
+    harmony_role role;
+    harmony_channel channel;
+    const char *tool, *text;
+} told;
+
+static void check_told(const responses_request *r, const told *wanted, size_t count) {
+    assert_int_equal(r->chat.prompt.message_count, count);
+    for (size_t i = 0; i < count; i++) {
+        const harmony_message *m = &r->chat.prompt.messages[i];
+        assert_int_equal(m->role, wanted[i].role);
+        assert_int_equal(m->channel, wanted[i].channel);
+        assert_int_equal(m->size, strlen(wanted[i].text));
+        assert_memory_equal(m->text, wanted[i].text, m->size);
+        assert_int_equal(!m->tool, !wanted[i].tool);
+        if (m->tool) assert_string_equal(m->tool, wanted[i].tool);
+    }
+}
+
+static void reads_items(void **state) {
+    (void)state;
+    responses_request r = read_good(
+        "{\"instructions\":\"Be kind.\",\"input\":[{\"role\":\"developer\",\"content\":\"Be brief.\"},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"Ti\"},{\"type\":\"input_text\",\"text\":"
+        "\"de?\"}]},{\"type\":\"reasoning\",\"id\":\"rs_1\",\"summary\":[],\"content\":[{\"type\":\"reasoning_text\","
+        "\"text\":\"A call.\"}]},{\"type\":\"message\",\"role\":\"assistant\",\"status\":\"completed\",\"id\":\"m1\","
+        "\"content\":[{\"type\":\"output_text\",\"text\":\"Let me look.\",\"annotations\":[]}]},"
+        "{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"tide\",\"arguments\":\"{\\\"a\\\":1}\"},"
+        "{\"type\":\"function_call\",\"call_id\":\"2\",\"name\":\"moon\",\"arguments\":\"{}\"},"
+        "{\"type\":\"function_call_output\",\"call_id\":\"2\",\"output\":\"full\"},"
+        "{\"type\":\"function_call_output\",\"call_id\":\"1\",\"output\":[{\"type\":\"input_text\",\"text\":\"low\"}]},"
+        "{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\",\"text\":\"Hm.\"}],\"encrypted_content\":null}"
+        ","
+        "{\"role\":\"assistant\",\"content\":\"High.\"},{\"type\":\"reasoning\",\"summary\":[]}]}");
+    static const told wanted[] = {{HARMONY_USER, HARMONY_FINAL, NULL, "Tide?"},
+                                  {HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, "A call."},
+                                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, NULL, "Let me look."},
+                                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.tide", "{\"a\":1}"},
+                                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.moon", "{}"},
+                                  {HARMONY_TOOL, HARMONY_COMMENTARY, "functions.moon", "full"},
+                                  {HARMONY_TOOL, HARMONY_COMMENTARY, "functions.tide", "low"},
+                                  {HARMONY_ASSISTANT, HARMONY_ANALYSIS, NULL, "Hm."},
+                                  {HARMONY_ASSISTANT, HARMONY_FINAL, NULL, "High."}};
+    assert_string_equal(r.chat.prompt.instructions, "Be kind.\n\nBe brief.");
+    check_told(&r, wanted, sizeof wanted / sizeof *wanted);
+    assert_int_equal(cJSON_GetArraySize(r.items), 11);
+    check_text(cJSON_GetArrayItem(r.items, 2), "id", "rs_1");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, r.items) {
+        assert_true(cJSON_IsString(cJSON_GetObjectItem(item, "id")) && cJSON_GetObjectItem(item, "id")->valuestring[0]);
+    }
+    responses_request_free(&r);
+}
+
+static void keep(const char *id, const char *response, const char *input, bool ended) {
+    const store_change change = {.response = response, .ended = ended};
+    assert_ok(store_add(kept, id, response, input, err));
+    assert_ok(store_write(kept, id, &change, err));
+}
+
+#define KEPT_INPUT                                                                                                     \
+    "[{\"type\":\"message\",\"id\":\"m\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"Tide?\"}]" \
+    "}]"
+
+static void goes_on_from_a_response(void **state) {
+    (void)state;
+    keep("resp_1",
+         "{\"status\":\"completed\",\"instructions\":\"Be rude.\",\"output\":[{\"type\":\"function_call\",\"id\":\"f\","
+         "\"call_id\":\"c\",\"name\":\"tide\",\"arguments\":\"{}\"}]}",
+         KEPT_INPUT, true);
+    responses_request r =
+        read_good("{\"previous_response_id\":\"resp_1\",\"input\":[{\"type\":\"function_call_output\","
+                  "\"call_id\":\"c\",\"output\":\"low\"}]}");
+    static const told wanted[] = {{HARMONY_USER, HARMONY_FINAL, NULL, "Tide?"},
+                                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.tide", "{}"},
+                                  {HARMONY_TOOL, HARMONY_COMMENTARY, "functions.tide", "low"}};
+    check_told(&r, wanted, 3);
+    assert_null(r.chat.prompt.instructions); /* they do not carry over */
+    assert_int_equal(cJSON_GetArraySize(r.items), 3);
+    check_text(r.echo, "previous_response_id", "resp_1");
+    responses_request_free(&r);
+}
+
+#define INPUT "\"input\":\"Hello\""
+
+static void names_the_field_that_is_wrong(void **state) {
+    (void)state;
+    keep("resp_failed", "{\"status\":\"failed\",\"output\":[]}", KEPT_INPUT, true);
+    keep("resp_runs", "{\"status\":\"in_progress\",\"output\":[]}", KEPT_INPUT, false);
+    keep("resp_damaged", "{\"status\":", "[", true);
+    static const char *const cases[][2] = {
+        {"{}", "input"},
+        {"{\"input\":7}", "input"},
+        {"{\"input\":[]}", "input"},
+        {"{\"input\":[7]}", "input[0]"},
+        {"{\"input\":[{\"role\":\"king\",\"content\":\"\"}]}", "input[0].role"},
+        {"{\"input\":[{\"content\":\"\"}]}", "input[0].role"},
+        {"{\"input\":[{\"role\":\"user\"}]}", "input[0].content"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":{}}]}", "input[0].content"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\",\"image_url\":\"x\"}]}]}",
+         "input[0].content[0].type"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_file\"}]}]}", "input[0].content[0].type"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\"}]}]}", "input[0].content[0].text"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":\"a\",\"id\":7}]}", "input[0].id"},
+        {"{\"input\":[{\"type\":\"computer_call\"}]}", "input[0].type"},
+        {"{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", "input[0].type"},
+        {"{\"input\":[{\"type\":\"function_call\",\"name\":\"a\"}]}", "input[0].call_id"},
+        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\"}]}", "input[0].name"},
+        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\",\"arguments\":{}}]}",
+         "input[0].arguments"},
+        {"{\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"a\",\"output\":\"\"}]}", "input[0].call_id"},
+        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\"},{\"type\":\"function_call_output\","
+         "\"call_id\":\"a\"}]}",
+         "input[1].output"},
+        {"{\"input\":[{\"type\":\"reasoning\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}]}",
+         "input[0].content[0].type"},
+        {"{\"input\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\"}]}]}",
+         "input[0].summary[0].text"},
+        {"{\"input\":[{\"type\":\"reasoning\",\"summary\":7}]}", "input[0].summary"},
+        {"{" INPUT ",\"messages\":[]}", "messages"},
+        {"{" INPUT ",\"max_tokens\":5}", "max_tokens"},
+        {"{" INPUT ",\"response_format\":{}}", "response_format"},
+        {"{" INPUT ",\"reasoning_effort\":\"low\"}", "reasoning_effort"},
+        {"{" INPUT ",\"n\":2}", "n"},
+        {"{" INPUT ",\"logprobs\":true}", "logprobs"},
+        {"{" INPUT ",\"conversation\":\"c\"}", "conversation"},
+        {"{" INPUT ",\"prompt\":{\"id\":\"p\"}}", "prompt"},
+        {"{" INPUT ",\"harmony\":false}", "harmony"},
+        {"{" INPUT ",\"max_output_tokens\":0}", "max_output_tokens"},
+        {"{" INPUT ",\"temperature\":3}", "temperature"},
+        {"{" INPUT ",\"instructions\":[]}", "instructions"},
+        {"{" INPUT ",\"reasoning\":\"high\"}", "reasoning"},
+        {"{" INPUT ",\"reasoning\":{\"effort\":\"huge\"}}", "reasoning.effort"},
+        {"{" INPUT ",\"text\":\"json\"}", "text"},
+        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"xml\"}}}", "text.format.type"},
+        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}}}", "text.format.name"},
+        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\"}}}", "text.format.schema"},
+        {"{" INPUT ",\"tools\":[{\"type\":\"web_search\"}]}", "tools[0].type"},
+        {"{" INPUT ",\"tools\":[{\"name\":\"a\"}]}", "tools[0].type"},
+        {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]}", "tools[0].name"},
+        {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"name\":\"a b\"}]}", "tools[0].name"},
+        {"{" INPUT ",\"tool_choice\":\"required\"}", "tool_choice"},
+        {"{" INPUT ",\"tool_choice\":{\"type\":\"web_search\"}}", "tool_choice.type"},
+        {"{" INPUT ",\"tool_choice\":{\"type\":\"function\",\"name\":\"x\"}}", "tool_choice.name"},
+        {"{" INPUT ",\"include\":\"all\"}", "include"},
+        {"{" INPUT ",\"include\":[7]}", "include[0]"},
+        {"{" INPUT ",\"include\":[\"file_search_call.results\"]}", "include[0]"},
+        {"{" INPUT ",\"top_logprobs\":2}", "top_logprobs"},
+        {"{" INPUT ",\"include\":[\"message.output_text.logprobs\"],\"top_logprobs\":21}", "top_logprobs"},
+        {"{" INPUT ",\"truncation\":\"middle\"}", "truncation"},
+        {"{" INPUT ",\"store\":\"yes\"}", "store"},
+        {"{" INPUT ",\"store\":false,\"background\":true}", "background"},
+        {"{" INPUT ",\"metadata\":{\"a\":1}}", "metadata.a"},
+        {"{" INPUT ",\"metadata\":[]}", "metadata"},
+        {"{" INPUT ",\"metadata\":{\"12345678901234567890123456789012345678901234567890123456789012345\":\"\"}}",
+         "metadata.12345678901234567890123456789012345678901234567890"},
+        {"{" INPUT
+         ",\"metadata\":{\"1\":\"\",\"2\":\"\",\"3\":\"\",\"4\":\"\",\"5\":\"\",\"6\":\"\",\"7\":\"\",\"8\":\"\","
+         "\"9\":\"\",\"10\":\"\",\"11\":\"\",\"12\":\"\",\"13\":\"\",\"14\":\"\",\"15\":\"\",\"16\":\"\",\"17\":\"\"}}",
+         "metadata"},
+        {"{" INPUT ",\"user\":7}", "user"},
+        {"{" INPUT ",\"max_tool_calls\":-1}", "max_tool_calls"},
+        {"{" INPUT ",\"model\":7}", "model"},
+        {"{" INPUT ",\"layers\":7}", "layers"},
+        {"{" INPUT ",\"previous_response_id\":7}", "previous_response_id"},
+        {"{" INPUT ",\"previous_response_id\":\"resp_0\"}", "previous_response_id"},
+        {"{" INPUT ",\"previous_response_id\":\"' OR 1=1 --\"}", "previous_response_id"},
+        {"{" INPUT ",\"previous_response_id\":\"resp_failed\"}", "previous_response_id"},
+        {"{" INPUT ",\"previous_response_id\":\"resp_runs\"}", "previous_response_id"},
+        {"{" INPUT ",\"previous_response_id\":\"resp_damaged\"}", "previous_response_id"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        responses_request r;
+        failure why = {0};
+        if (read_body(cases[i][0], &r, &why) == GPTOSS_OK) fail_msg("accepted: %s", cases[i][0]);
+        if (strcmp(why.param, cases[i][1]) != 0 || failure_http(&why) != 400)
+            fail_msg("%s: %s, %s", cases[i][0], why.param, why.error.text);
+        responses_request_free(&r);
+    }
+}
+
+static void limits_the_number_of_items(void **state) {
+    (void)state;
+    buffer body = {0};
+    responses_request r;
+    failure why = {0};
+    assert_ok(
+        buffer_append_text(&body, "{\"input\":[{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\"}", err));
+    for (int i = 0; i < 40000; i++)
+        assert_ok(
+            buffer_append_text(&body, ",{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"\"}", err));
+    assert_ok(buffer_append_text(&body, "]}", err));
+    assert_int_equal(read_body(body.data, &r, &why), GPTOSS_BAD_INPUT);
+    assert_string_equal(why.param, "input");
+    responses_request_free(&r);
+    buffer_free(&body);
+}
+
+/* ---- answers ---- */
+
+static responses_answer open_answer(bool queued) {
+    responses_answer a;
+    cJSON *echo = cJSON_Parse("{\"store\":true}");
+    const responses_terms terms = {.model = "m", .queued = queued, .echo = echo};
+    assert_ok(responses_answer_open(&terms, &a, err));
+    cJSON_Delete(echo);
+    return a;
+}
+
+static void add(responses_answer *a, turn_letter kind, const char *text) {
+    const letter l = {kind, 0, text, strlen(text)};
+    assert_ok(responses_answer_add(a, &l, err));
+}
+
+/* Their types, a line each, and whether they are numbered one after the other. */
+static void check_events(responses_answer *a, int64_t first, const char *wanted) {
+    buffer types = {0};
+    store_event *events = responses_answer_events(a);
+    for (size_t i = 0; i < a->event_count; i++) {
+        const char *data = strstr(events[i].text, "\ndata: ");
+        assert_int_equal(events[i].number, first + (int64_t)i);
+        assert_memory_equal(events[i].text + events[i].size - 2, "\n\n", 2);
+        cJSON *event = cJSON_ParseWithLength(data + 7, events[i].size - (size_t)(data + 7 - events[i].text));
+        const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(event, "type"));
+        assert_memory_equal(events[i].text, "event: ", 7);
+        assert_memory_equal(events[i].text + 7, type, strlen(type));
+        assert_true(cJSON_GetObjectItem(event, "sequence_number")->valuedouble == (double)events[i].number);
+        assert_ok(buffer_printf(&types, err, "%s\n", strchr(type, '.') + 1));
+        cJSON_Delete(event);
+    }
+    assert_string_equal(types.data ? types.data : "", wanted);
+    buffer_free(&types);
+    free(events);
+    responses_answer_forget(a);
+}
+
+static void tells_items_in_order(void **state) {
+    (void)state;
+    responses_answer a = open_answer(false);
+    check_events(&a, 0, "created\nin_progress\n");
+    add(&a, TURN_WORK, "");
+    check_events(&a, 2, ""); /* it is in progress already */
+    add(&a, TURN_MESSAGE, "");
+    add(&a, TURN_REASONING, "Hm");
+    add(&a, TURN_REASONING, "m.");
+    check_events(&a, 2, "output_item.added\ncontent_part.added\nreasoning_text.delta\nreasoning_text.delta\n");
+    add(&a, TURN_MESSAGE, "");
+    add(&a, TURN_CONTENT, "Let me look.");
+    check_events(&a, 6,
+                 "reasoning_text.done\ncontent_part.done\noutput_item.done\noutput_item.added\ncontent_part.added\n"
+                 "output_text.delta\n");
+    add(&a, TURN_MESSAGE, "");
+    add(&a, TURN_CALL, "tide");
+    add(&a, TURN_ARGUMENTS, "{");
+    add(&a, TURN_ARGUMENTS, "}");
+    check_events(&a, 12,
+                 "output_text.done\ncontent_part.done\noutput_item.done\noutput_item.added\n"
+                 "function_call_arguments.delta\nfunction_call_arguments.delta\n");
+    add(&a, TURN_MESSAGE, "");
+    add(&a, TURN_CALL, "moon"); /* without arguments */
+    const turn_end end = {
+        .finish = "tool_calls", .prompt_tokens = 9, .cached_tokens = 4, .answer_tokens = 7, .reasoning_tokens = 2};
+    assert_ok(responses_answer_end(&a, &end, err));
+    check_events(&a, 18,
+                 "function_call_arguments.done\noutput_item.done\noutput_item.added\nfunction_call_arguments.done\n"
+                 "output_item.done\ncompleted\n");
+    char *output = cJSON_PrintUnformatted(cJSON_GetObjectItem(a.response, "output"));
+    const cJSON *item = cJSON_GetObjectItem(a.response, "output")->child;
+    char wanted[1200];
+    const char *ids[4], *calls[4];
+    for (int i = 0; i < 4; i++, item = item->next) {
+        ids[i] = cJSON_GetStringValue(cJSON_GetObjectItem(item, "id"));
+        calls[i] = cJSON_GetStringValue(cJSON_GetObjectItem(item, "call_id"));
+    }
+    snprintf(
+        wanted, sizeof wanted,
+        "[{\"id\":\"%s\",\"type\":\"reasoning\",\"status\":\"completed\",\"summary\":[],\"content\":[{\"type\":"
+        "\"reasoning_text\",\"text\":\"Hmm.\"}]},{\"id\":\"%s\",\"type\":\"message\",\"status\":\"completed\","
+        "\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"Let me look.\",\"annotations\":[]"
+        ",\"logprobs\":[]}]},{\"id\":\"%s\",\"type\":\"function_call\",\"status\":\"completed\",\"call_id\":\"%s\","
+        "\"name\":\"tide\",\"arguments\":\"{}\"},{\"id\":\"%s\",\"type\":\"function_call\",\"status\":"
+        "\"completed\",\"call_id\":\"%s\",\"name\":\"moon\",\"arguments\":\"\"}]",
+        ids[0], ids[1], ids[2], calls[2], ids[3], calls[3]);
+    assert_string_equal(output, wanted);
+    cJSON_free(output);
+    char *usage = cJSON_PrintUnformatted(cJSON_GetObjectItem(a.response, "usage"));
+    assert_string_equal(usage, "{\"input_tokens\":9,\"input_tokens_details\":{\"cached_tokens\":4},\"output_tokens\":7,"
+                               "\"output_tokens_details\":{\"reasoning_tokens\":2},\"total_tokens\":16}");
+    cJSON_free(usage);
+    check_text(a.response, "status", "completed");
+    responses_answer_close(&a);
+}
+
+static void tells_how_it_ended(void **state) {
+    (void)state;
+    static const struct {
+        const char *status, *last;
+    } cases[] = {{"incomplete", "incomplete"}, {"failed", "failed"}, {"cancelled", "cancelled"}};
+    for (int i = 0; i < 3; i++) {
+        char wanted[200];
+        const turn_end end = {.finish = "length"};
+        responses_answer a = open_answer(true);
+        check_events(&a, 0, "created\nqueued\n");
+        check_text(a.response, "status", "queued");
+        add(&a, TURN_WORK, "");
+        assert_true(a.moved);
+        check_events(&a, 2, "in_progress\n");
+        check_text(a.response, "status", "in_progress");
+        add(&a, TURN_CONTENT, "Half");
+        check_events(&a, 3, "output_item.added\ncontent_part.added\noutput_text.delta\n");
+        if (i == 0) assert_ok(responses_answer_end(&a, &end, err));
+        if (i == 1) assert_ok(responses_answer_fail(&a, "Oh.", err));
+        if (i == 2) assert_ok(responses_answer_cancel(&a, err));
+        assert_ok(responses_answer_fail(&a, "Too late.", err));
+        snprintf(wanted, sizeof wanted, "output_text.done\ncontent_part.done\noutput_item.done\n%s\n", cases[i].last);
+        check_events(&a, 6, wanted);
+        check_text(a.response, "status", cases[i].status);
+        check_text(cJSON_GetArrayItem(cJSON_GetObjectItem(a.response, "output"), 0), "status", "incomplete");
+        if (i == 0) check_text(cJSON_GetObjectItem(a.response, "incomplete_details"), "reason", "max_output_tokens");
+        if (i == 1) check_text(cJSON_GetObjectItem(a.response, "error"), "code", "server_error");
+        if (i == 1) check_text(cJSON_GetObjectItem(a.response, "error"), "message", "Oh.");
+        responses_answer_close(&a);
+    }
+}
+
+static void reads_back_what_it_tells(void **state) {
+    (void)state;
+    responses_answer a = open_answer(false);
+    add(&a, TURN_REASONING, "A call.");
+    add(&a, TURN_CALL, "tide");
+    add(&a, TURN_ARGUMENTS, "{}");
+    assert_ok(responses_answer_end(&a, &(turn_end){.finish = "tool_calls"}, err));
+    char *output = cJSON_PrintUnformatted(cJSON_GetObjectItem(a.response, "output"));
+    buffer body = {0};
+    assert_ok(buffer_printf(&body, err, "{\"input\":%s}", output));
+    responses_request r = read_good(body.data);
+    char *items = cJSON_PrintUnformatted(r.items);
+    assert_int_equal(strlen(items), strlen(output));
+    assert_int_equal(r.chat.prompt.message_count, 2);
+    cJSON_free(items);
+    cJSON_free(output);
+    buffer_free(&body);
+    responses_request_free(&r);
+    responses_answer_close(&a);
+}
+
+/* ---- hostile bodies ---- */
+
+static const char *const seeds[] = {
+    "{" INPUT ",\"instructions\":\"i\",\"max_output_tokens\":9,\"reasoning\":{\"effort\":\"low\"},\"metadata\":{\"a\":"
+    "\"b\"},\"include\":[\"message.output_text.logprobs\"],\"top_logprobs\":2,\"truncation\":\"auto\",\"stream\":true}",
+    "{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"\\u00e9\"}]},{\"type\":"
+    "\"reasoning\",\"summary\":[{\"type\":\"summary_text\",\"text\":\"s\"}],\"content\":[]},{\"type\":\"function_"
+    "call\","
+    "\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"{}\"},{\"type\":\"function_call_output\",\"call_id\":\"1\","
+    "\"output\":\"o\"}],\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{\"type\":\"object\","
+    "\"properties\":{\"a\":{\"enum\":[1,null,\"x\"]}}}}],\"tool_choice\":\"auto\"}",
+    "{\"previous_response_id\":\"resp_1\",\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":"
+    "\"\"}],\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\",\"schema\":{\"$ref\":\"#\"}}},\"store\":"
+    "false,\"background\":false}"};
+
+static void survives_mutations(void **state) {
+    (void)state;
+    enum { BODIES = 30000 };
+    uint64_t noise = 77;
+    tokenizer *t = vocabulary_open_small();
+    harmony h;
+    size_t accepted = 0;
+    assert_ok(harmony_open(t, &h, err));
+    for (int i = 0; i < BODIES; i++) {
+        buffer body = {0};
+        cJSON *whole;
+        responses_request r;
+        failure why = {0};
+        assert_ok(buffer_append_text(&body, seeds[i % 3], err));
+        mutation_apply(&body, &noise);
+        gptoss_status status = json_input_parse(&body, &whole, &why);
+        if (status == GPTOSS_OK) {
+            tokens prompt = {0};
+            status = responses_request_read(whole, VOCABULARY, kept, &r, &why);
+            if (status == GPTOSS_OK) status = harmony_render(&h, &r.chat.prompt, &prompt, &why.error);
+            accepted += status == GPTOSS_OK;
+            responses_request_free(&r);
+            tokens_free(&prompt);
+        }
+        if (status != GPTOSS_OK && (failure_http(&why) != 400 || !why.error.text[0]))
+            fail_msg("%d: %s", failure_http(&why), body.data);
+        buffer_free(&body);
+    }
+    assert_true(accepted > BODIES / 100);
+    tokenizer_close(t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_options),
+        cmocka_unit_test(reads_items),
+        cmocka_unit_test(goes_on_from_a_response),
+        cmocka_unit_test(names_the_field_that_is_wrong),
+        cmocka_unit_test(limits_the_number_of_items),
+        cmocka_unit_test(tells_items_in_order),
+        cmocka_unit_test(tells_how_it_ended),
+        cmocka_unit_test(reads_back_what_it_tells),
+        cmocka_unit_test(survives_mutations),
+    };
+    return cmocka_run_group_tests(tests, open_kept, close_kept);
+}
