@@ -19,6 +19,7 @@ libopenmpi-dev      openmpi-devel        openmpi        command mpicc
 libhwloc-dev        hwloc-devel          hwloc          library hwloc hwloc.h
 libcjson-dev        cjson-devel          cjson          library libcjson cjson/cJSON.h
 libmicrohttpd-dev   libmicrohttpd-devel  libmicrohttpd  library libmicrohttpd microhttpd.h
+libgnutls28-dev     gnutls-devel         gnutls         library gnutls gnutls/gnutls.h
 libcmocka-dev       libcmocka-devel      cmocka         library cmocka cmocka.h
 libpcre2-dev        pcre2-devel          pcre2          library libpcre2-8 pcre2.h
 libxxhash-dev       xxhash-devel         xxhash         library libxxhash xxhash.h

@@ -54,6 +54,8 @@ static gptoss_status open_server(const serve_options *o, const engine *e, front 
                                   .insecure = o->insecure,
                                   .api_key = o->api_key,
                                   .cors_origin = o->cors_origin,
+                                  .tls_certificate = o->tls_cert,
+                                  .tls_key = o->tls_key,
                                   .max_body = o->max_body,
                                   .connections = (uint32_t)o->connections,
                                   .connections_per_peer = (uint32_t)o->connections_per_peer,

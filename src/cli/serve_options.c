@@ -17,6 +17,9 @@ static size_t describe(serve_options *o, option *table) {
         {"insecure", OPTION_SWITCH, &o->insecure, 0, 0, NULL, "serve other machines without asking for a key"},
         {"api-key", OPTION_TEXT, &o->api_key, 0, 0, "KEY", "serve only those who send it"},
         {"api-key-file", OPTION_TEXT, &o->api_key_file, 0, 0, "FILE", "the same, in the first line of a file"},
+        {"tls-cert", OPTION_TEXT, &o->tls_cert, 0, 0, "FILE",
+         "serve over TLS: the certificate, then its chain, as PEM"},
+        {"tls-key", OPTION_TEXT, &o->tls_key, 0, 0, "FILE", "and its private key, as PEM without a password"},
         {"cors-origin", OPTION_TEXT, &o->cors_origin, 0, 0, "ORIGIN", "web pages that may call: * or https://HOST"},
         {"alias", OPTION_LIST, &o->aliases, 0, 0, "NAME", "one more name of the model; may be repeated"},
         {"parallel", OPTION_COUNT, &o->parallel, 1, 1024, "N", "answers at work at once (8)"},
@@ -99,6 +102,8 @@ static gptoss_status check(serve_options *o, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     TRY(read_address(o, err));
     TRY(read_key(o, err));
+    if (!o->tls_cert != !o->tls_key)
+        return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
     TRY(weights_option_read(o->weights_name, &o->weights, err));
     TRY(link_option_read(&o->link, err));
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))

@@ -11,7 +11,7 @@ typedef struct serve_options {
     const char *gguf;
     const char *bind;         /* HOST:PORT */
     char host[256], port[16]; /* what it names */
-    const char *api_key, *api_key_file, *cors_origin, *store;
+    const char *api_key, *api_key_file, *cors_origin, *store, *tls_cert, *tls_key;
     buffer key; /* owned: read from the file */
     option_texts aliases;
     bool insecure, no_harmony, free_headers, moe_fallback, help;

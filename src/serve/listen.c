@@ -29,7 +29,7 @@ static gptoss_status bind_and_listen(const struct addrinfo *a, const char *host,
                            reason == EADDRINUSE ? " (another program does; choose another port with --bind)" : "");
 }
 
-static void name_address(int fd, char *url, size_t size) {
+static void name_address(int fd, const char *scheme, char *url, size_t size) {
     struct sockaddr_storage a;
     socklen_t length = sizeof a;
     char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?";
@@ -37,11 +37,11 @@ static void name_address(int fd, char *url, size_t size) {
         getnameinfo((struct sockaddr *)&a, length, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV);
     bool six = a.ss_family == AF_INET6;
-    snprintf(url, size, "http://%s%.200s%s:%s", six ? "[" : "", host, six ? "]" : "", port);
+    snprintf(url, size, "%s://%s%.200s%s:%s", scheme, six ? "[" : "", host, six ? "]" : "", port);
 }
 
-gptoss_status listen_open(const char *host, const char *port, bool open_to_others, int *out, char *url, size_t size,
-                          gptoss_error *err) {
+gptoss_status listen_open(const char *host, const char *port, bool open_to_others, const char *scheme, int *out,
+                          char *url, size_t size, gptoss_error *err) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int problem = getaddrinfo(host, port, &hints, &found);
@@ -57,6 +57,6 @@ gptoss_status listen_open(const char *host, const char *port, bool open_to_other
     else
         status = bind_and_listen(found, host, port, out, err);
     freeaddrinfo(found);
-    if (status == GPTOSS_OK) name_address(*out, url, size);
+    if (status == GPTOSS_OK) name_address(*out, scheme, url, size);
     return status;
 }

@@ -91,16 +91,24 @@ static void be_quiet(void *context, const char *format, va_list arguments) {
     (void)arguments;
 }
 
+static bool has_tls(const server *s) { return s->config.tls_certificate != NULL; }
+
 static gptoss_status start_daemon(server *s, int socket, gptoss_error *err) {
     const server_config *c = &s->config;
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-                     MHD_USE_ERROR_LOG | MHD_USE_ITC;
-    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL,
-                                 MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, c->connections,
-                                 MHD_OPTION_PER_IP_CONNECTION_LIMIT, c->connections_per_peer,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, c->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                 (size_t)HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+                     MHD_USE_ERROR_LOG | MHD_USE_ITC | (has_tls(s) ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls.certificate.data},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls.key.data},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    s->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_LISTEN_SOCKET,
+        socket, MHD_OPTION_CONNECTION_LIMIT, c->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        c->connections_per_peer, MHD_OPTION_CONNECTION_TIMEOUT, c->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_ARRAY, has_tls(s) ? tls : tls + 3, MHD_OPTION_END);
     if (s->daemon) return GPTOSS_OK;
     close(socket);
     return error_set(err, GPTOSS_IO, "cannot start the HTTP server on %s", s->address);
@@ -137,9 +145,10 @@ gptoss_status server_open(const server_config *config, const server_model *model
     s->model = *model;
     s->started = (long long)time(NULL);
     gptoss_status status = responses_open(config->store, config->store_limit, &s->responses, err);
+    if (status == GPTOSS_OK && has_tls(s)) status = tls_identity_read(config->tls_certificate, config->tls_key, &s->tls, err);
     if (status == GPTOSS_OK)
-        status = listen_open(config->host, config->port, config->insecure || config->api_key, &socket, s->address,
-                             sizeof s->address, err);
+        status = listen_open(config->host, config->port, config->insecure || config->api_key,
+                             has_tls(s) ? "https" : "http", &socket, s->address, sizeof s->address, err);
     if (status == GPTOSS_OK) status = start_daemon(s, socket, err);
     if (status == GPTOSS_OK) {
         s->has_keeper = pthread_create(&s->keeper, NULL, keep, s) == 0;
@@ -181,5 +190,6 @@ void server_close(server *s) {
     if (s->has_keeper) pthread_join(s->keeper, NULL);
     if (s->daemon) MHD_stop_daemon(s->daemon);
     responses_close(s->responses);
+    tls_identity_free(&s->tls);
     free(s);
 }

@@ -10,10 +10,12 @@
 #include "text/token_mask.h"
 
 typedef struct server_config {
-    const char *host, *port;       /* to listen on; an address or name, a number; port "0": any that is free */
-    bool insecure;                 /* may listen to other machines without a key */
-    const char *api_key;           /* NULL: none is asked for */
-    const char *cors_origin;       /* NULL: none; "*": all */
+    const char *host, *port;     /* to listen on; an address or name, a number; port "0": any that is free */
+    bool insecure;               /* may listen to other machines without a key */
+    const char *api_key;         /* NULL: none is asked for */
+    const char *cors_origin;     /* NULL: none; "*": all */
+    const char *tls_certificate; /* files in PEM form; both NULL: without TLS */
+    const char *tls_key;
     uint64_t max_body;             /* bytes of a request */
     uint32_t connections;          /* at once, ... */
     uint32_t connections_per_peer; /* ... and from one address */
@@ -42,8 +44,8 @@ typedef struct server_model {
 typedef struct server server;
 
 /* Begins to listen; requests for answers get 503 until server_ready. All that config and model point to must stay.
- * GPTOSS_MISUSE when the address cannot be had, or is open to other machines without a key, and when the
- * store cannot be had. */
+ * GPTOSS_MISUSE when the address cannot be had, or is open to other machines without a key, when the store cannot be
+ * had, and when the files for TLS are not what they should be. */
 gptoss_status server_open(const server_config *config, const server_model *model, server **out, gptoss_error *err);
 
 const char *server_address(const server *s); /* "http://127.0.0.1:9899" */

@@ -8,6 +8,7 @@
 #include "serve/metrics.h"
 #include "serve/responses.h"
 #include "serve/server.h"
+#include "serve/tls.h"
 
 struct MHD_Daemon;
 
@@ -23,6 +24,7 @@ struct server {
     const engine *engine;
     metrics metrics;
     responses *responses;
+    tls_identity tls; /* empty without TLS */
     struct MHD_Daemon *daemon;
     atomic_uint exchanges; /* that clients wait for */
     pthread_t keeper;

@@ -23,6 +23,7 @@ only_there='
 mpi.h          ^src/(cluster/|cli/main\.c)
 microhttpd.h   ^src/serve/
 sqlite3.h      ^src/serve/store\.c
+gnutls/x509.h  ^src/serve/
 secure_getenv  ^src/cli/
 getenv         ^src/cli/
 exit           ^src/cli/main\.c
