@@ -221,7 +221,8 @@ static void admit(scheduler *s) {
 
 /* ---- the loop ---- */
 
-/* Waits for news; false when there will be none. */
+/* Waits for news; false when there will be none. What still runs has no room for more, and is asked again after a
+ * while. */
 static bool wait_for_news(scheduler *s) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -229,8 +230,8 @@ static bool wait_for_news(scheduler *s) {
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->lock);
-    bool done = s->finishing && !s->first;
-    if (!done && !s->first && !s->stopping) pthread_cond_timedwait(&s->news, &s->lock, &until);
+    bool done = s->finishing && !s->first && s->n_running == 0, pausing = s->n_running > 0;
+    if (!done && (!s->first || pausing) && !s->stopping) pthread_cond_timedwait(&s->news, &s->lock, &until);
     pthread_mutex_unlock(&s->lock);
     return !done;
 }

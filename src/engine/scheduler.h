@@ -75,6 +75,9 @@ typedef struct scheduler_request {
     /* Each chosen token, end tokens included; this is where stop strings and end tokens are found. Returning false ends
      * the answer with it. */
     bool (*on_token)(void *context, const scheduler_token *token);
+    /* Whether there is room for what the next token will bring; false leaves the answer where it is, with its pages,
+     * and costs the others nothing. Asked again at every step. */
+    bool (*has_room)(void *context);
     /* `done` of n_prompt tokens were read (or taken from the prefix cache). */
     void (*on_progress)(void *context, uint32_t done);
     /* The logits [rows][n_vocab] that follow positions [position, position + rows) of prompt and answer, in order,

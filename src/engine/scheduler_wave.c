@@ -8,6 +8,13 @@
 
 static bool is_reading(const job *j) { return j->sequence.position < j->n_prompt; }
 
+/* Whether the next token of an answer can be sent off. */
+static bool can_go_on(const job *j) {
+    const scheduler_request *r = &j->request;
+    if (is_reading(j) || j->sequence.position == j->n_tokens) return false;
+    return !r->has_room || r->has_room(r->context);
+}
+
 static uint32_t tokens_left(const scheduler *s) { return s->config.chunk - s->wave.n_tokens; }
 
 static uint32_t rows_left(const scheduler *s) { return pipeline_logits_rows(s->pipeline) - wave_logits_rows(&s->wave); }
@@ -30,7 +37,7 @@ static gptoss_status add_answers(scheduler *s, uint32_t answers, gptoss_error *e
     for (uint32_t i = 0; i < s->n_running && most > 0; i++) {
         uint32_t index = (turn + i) % s->n_running;
         job *j = s->running[index];
-        if (is_reading(j) || j->sequence.position == j->n_tokens) continue;
+        if (!can_go_on(j)) continue;
         if (tokens_left(s) == 0 || rows_left(s) == 0) break;
         TRY(add(s, j, 1, 1, err));
         s->next_answer = index + 1;

@@ -476,6 +476,53 @@ static void long_prompts_hold_nobody_up(void **state) {
     with_model("bf16", 0, 0, SEQUENCES, read_beside_others);
 }
 
+/* An answer that has no room for more until another has ended, and then for a while. */
+typedef struct pauser {
+    client self, *other;
+    uint32_t refused;
+} pauser;
+
+static bool make_room(void *context) {
+    pauser *p = context;
+    bool room = p->self.n_choices < 5 || (p->other->ended && p->refused > 20);
+    p->refused += !room && p->other->ended;
+    return room;
+}
+
+static bool pass_token(void *context, const scheduler_token *t) { return note_token(&((pauser *)context)->self, t); }
+
+static void pass_end(void *context, const scheduler_result *r) { note_end(&((pauser *)context)->self, r); }
+
+static void pause_beside_others(void) {
+    client want = alone(talk, 20, 30), want_neighbour = alone(talk + 3, 9, MOST_TOKENS);
+    client neighbour = client_of(talk + 3, 9, MOST_TOKENS), waiting[SEQUENCES];
+    pauser p = {.self = client_of(talk, 20, 30), .other = &neighbour};
+    p.self.request.context = &p;
+    p.self.request.has_room = make_room;
+    p.self.request.on_token = pass_token;
+    p.self.request.on_progress = NULL;
+    p.self.request.on_end = pass_end;
+    open_scheduler(4);
+    assert_ok(scheduler_submit(scheduled, &p.self.request, &p.self.id, err));
+    submit(&neighbour);
+    for (int i = 0; i < SEQUENCES; i++) { /* more than there is room for beside it */
+        waiting[i] = client_of(talk, 20, 3);
+        submit(&waiting[i]);
+    }
+    run_and_close();
+    assert_int_equal(p.refused, 21);
+    assert_int_equal(p.self.result.end, SCHEDULER_LENGTH);
+    expect_same(&p.self, &want);
+    expect_same(&neighbour, &want_neighbour);
+    assert_int_equal(p.self.n_choices, 30);
+    for (int i = 0; i < SEQUENCES; i++) assert_int_equal(waiting[i].n_choices, 3);
+}
+
+static void one_without_room_waits_alone(void **state) {
+    (void)state;
+    with_model("bf16", 0, 0, SEQUENCES, pause_beside_others);
+}
+
 /* ---- constraints ---- */
 
 static void allow_even_tokens(void *context, float *logits) {
@@ -632,6 +679,7 @@ int main(void) {
         cmocka_unit_test(old_points_are_forgotten),
         cmocka_unit_test(cancelling_frees_at_once),
         cmocka_unit_test(long_prompts_hold_nobody_up),
+        cmocka_unit_test(one_without_room_waits_alone),
         cmocka_unit_test(constraints_edit_logits),
         cmocka_unit_test(what_cannot_run_is_refused),
         cmocka_unit_test(stopping_ends_all),
