@@ -44,7 +44,7 @@ static size_t describe(serve_options *o, option *table) {
         {"connections", OPTION_COUNT, &o->connections, 1, 16384, "N", "at once (512)"},
         {"connections-per-peer", OPTION_COUNT, &o->connections_per_peer, 1, 16384, "N", "from one address (256)"},
         {"idle-timeout", OPTION_COUNT, &o->idle_timeout, 1, 86400, "SECONDS",
-         "for a request to arrive, and between two (60)"},
+         "for headers, a body, taking an answer, the next request, each (60)"},
         {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
          "for running answers after SIGTERM (60)"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",

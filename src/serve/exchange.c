@@ -74,7 +74,9 @@ void exchange_answer_failure(exchange *x, const failure *why) {
 
 typedef struct flow {
     exchange_stream stream;
-    buffer pending; /* written by `more`, from `sent` on not yet by the connection */
+    deadlines *deadlines;
+    deadline *deadline; /* of the connection */
+    buffer pending;     /* written by `more`, from `sent` on not yet by the connection */
     size_t sent;
     bool ended;
 } flow;
@@ -86,8 +88,10 @@ static ssize_t read_flow(void *context, uint64_t position, char *out, size_t mos
         if (f->ended) return MHD_CONTENT_READER_END_OF_STREAM;
         buffer_clear(&f->pending);
         f->sent = 0;
+        deadlines_lift(f->deadlines, f->deadline);
         f->ended = !f->stream.more(f->stream.context, &f->pending);
     }
+    deadlines_begin(f->deadlines, f->deadline); /* for the client to take it */
     size_t size = f->pending.size - f->sent;
     if (size > most) size = most;
     memcpy(out, f->pending.data + f->sent, size);
@@ -106,7 +110,7 @@ gptoss_status exchange_answer_stream(exchange *x, const exchange_stream *stream,
     enum { BLOCK = 32 << 10 };
     flow *f;
     TRY(mem_array(1, sizeof *f, "an answer", &f, &why->error));
-    *f = (flow){.stream = *stream};
+    *f = (flow){.stream = *stream, .deadlines = &x->server->deadlines, .deadline = x->deadline};
     struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_flow, f, close_flow);
     if (!r) {
         free(f);

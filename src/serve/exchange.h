@@ -14,11 +14,11 @@ struct MHD_Connection;
 typedef struct exchange {
     server *server;
     struct MHD_Connection *connection;
+    deadline *deadline;        /* of the connection; or NULL */
     const char *method, *path; /* borrowed for the time of the request */
     buffer body;
     uint64_t body_seen; /* bytes, also those that were not kept */
-    double began;
-    bool queued; /* an answer was */
+    bool queued;        /* an answer was */
 } exchange;
 
 /* A handler answers with one of these, once, or fails. */

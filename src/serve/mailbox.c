@@ -40,6 +40,13 @@ gptoss_status mailbox_put(mailbox *m, uint32_t kind, uint32_t sender, const void
     return status;
 }
 
+bool mailbox_is_full(mailbox *m) {
+    pthread_mutex_lock(&m->lock);
+    bool full = m->letters.size > MAILBOX_BYTES;
+    pthread_mutex_unlock(&m->lock);
+    return full;
+}
+
 void mailbox_end(mailbox *m, uint32_t sender) {
     pthread_mutex_lock(&m->lock);
     m->ended |= UINT64_C(1) << sender;

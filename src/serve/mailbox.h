@@ -9,7 +9,10 @@
 
 #include "base/buffer.h"
 
-enum { MAILBOX_SENDERS = 64 };
+enum {
+    MAILBOX_SENDERS = 64,
+    MAILBOX_BYTES = 64 << 10 /* with more letters than that it is full: senders should wait */
+};
 
 typedef struct mailbox {
     pthread_mutex_t lock;
@@ -27,8 +30,10 @@ typedef struct letter {
 gptoss_status mailbox_open(mailbox *m, gptoss_error *err);
 void mailbox_close(mailbox *m);
 
-/* Any thread. */
+/* Any thread. Also while it is full: a letter is never lost. */
 gptoss_status mailbox_put(mailbox *m, uint32_t kind, uint32_t sender, const void *data, size_t size, gptoss_error *err);
+
+bool mailbox_is_full(mailbox *m); /* any thread */
 
 /* The sender, below MAILBOX_SENDERS, has put in its last letter. It cannot fail. */
 void mailbox_end(mailbox *m, uint32_t sender);

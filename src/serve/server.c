@@ -17,7 +17,7 @@
 enum {
     HEADER_BYTES = 64 << 10,  /* of a request line and its headers */
     STACK_BYTES = 512 << 10,  /* of a connection's thread */
-    KEEPER_MILLISECONDS = 20, /* between looks at whether the process should end */
+    KEEPER_MILLISECONDS = 20, /* between looks at whether the process should end, and who is late */
     FINISH_SECONDS = 5        /* for clients to take what was written for them */
 };
 
@@ -28,7 +28,6 @@ static enum MHD_Result keep_body(exchange *x, const char *data, size_t size) {
     const server_config *config = &x->server->config;
     x->body_seen += size;
     if (x->body_seen > config->max_body + PATIENCE) return MHD_NO;
-    if (clock_seconds() - x->began > config->idle_seconds) return MHD_NO;
     if (x->body_seen > config->max_body) {
         buffer_free(&x->body);
         return MHD_YES;
@@ -36,10 +35,37 @@ static enum MHD_Result keep_body(exchange *x, const char *data, size_t size) {
     return buffer_append(&x->body, data, size, NULL) == GPTOSS_OK ? MHD_YES : MHD_NO;
 }
 
+static deadline *deadline_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+/* Connections begin with the deadline for their first headers. */
+static void on_connection(void *context, struct MHD_Connection *connection, void **mine,
+                          enum MHD_ConnectionNotificationCode code) {
+    server *s = context;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *mine = info ? deadlines_add(&s->deadlines, info->connect_fd) : NULL;
+    } else {
+        deadlines_remove(&s->deadlines, *mine);
+        *mine = NULL;
+    }
+}
+
+/* A request line has come: the rest of the headers gets a time of its own. */
+static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection) {
+    server *s = context;
+    (void)uri;
+    deadlines_begin(&s->deadlines, deadline_of(connection));
+    return NULL;
+}
+
 static exchange *begin(server *s, struct MHD_Connection *connection) {
     exchange *x;
     if (mem_array(1, sizeof *x, "a request", &x, NULL) != GPTOSS_OK) return NULL;
-    *x = (exchange){.server = s, .connection = connection, .began = clock_seconds()};
+    *x = (exchange){.server = s, .connection = connection, .deadline = deadline_of(connection)};
+    deadlines_begin(&s->deadlines, x->deadline); /* for the body */
     s->exchanges++;
     return x;
 }
@@ -65,9 +91,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *size = 0;
         return result;
     }
-    /* The client may now wait for as long as the answer takes. */
-    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    deadlines_lift(&x->server->deadlines, x->deadline); /* the answer takes as long as it takes */
     routes_answer(x);
+    deadlines_begin(&x->server->deadlines, x->deadline); /* for the client to take it */
     return x->queued ? MHD_YES : MHD_NO;
 }
 
@@ -77,7 +103,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     exchange *x = *state;
     (void)code;
     if (!x) return;
-    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, s->config.idle_seconds);
+    (void)connection;
+    deadlines_begin(&s->deadlines, x->deadline); /* for the next request */
     buffer_free(&x->body);
     free(x);
     *state = NULL;
@@ -103,12 +130,13 @@ static gptoss_status start_daemon(server *s, int socket, gptoss_error *err) {
         {MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
         {MHD_OPTION_END, 0, NULL},
     };
-    s->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_LISTEN_SOCKET,
-        socket, MHD_OPTION_CONNECTION_LIMIT, c->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        c->connections_per_peer, MHD_OPTION_CONNECTION_TIMEOUT, c->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, s, MHD_OPTION_ARRAY, has_tls(s) ? tls : tls + 3, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL,
+                                 MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, c->connections,
+                                 MHD_OPTION_PER_IP_CONNECTION_LIMIT, c->connections_per_peer,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK,
+                                 on_request_line, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
+                                 MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
+                                 on_completed, s, MHD_OPTION_ARRAY, has_tls(s) ? tls : tls + 3, MHD_OPTION_END);
     if (s->daemon) return GPTOSS_OK;
     close(socket);
     return error_set(err, GPTOSS_IO, "cannot start the HTTP server on %s", s->address);
@@ -118,19 +146,20 @@ static gptoss_status start_daemon(server *s, int socket, gptoss_error *err) {
 
 static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = KEEPER_MILLISECONDS * 1000000L}, NULL); }
 
-/* Looks whether the process should end, in a thread of its own. */
+/* Looks whether the process should end, and which clients are late, in a thread of its own. */
 static void *keep(void *context) {
     server *s = context;
-    double deadline = 0;
+    double give_up = 0;
     while (!s->closing) {
         nap();
+        deadlines_look(&s->deadlines);
         if (!cancel_finish_requested() || s->state == SERVER_LOADING) continue;
         if (s->state == SERVER_READY) {
             s->state = SERVER_DRAINING;
-            deadline = clock_seconds() + s->config.drain_seconds;
+            give_up = clock_seconds() + s->config.drain_seconds;
             scheduler_finish(s->scheduler);
-        } else if (deadline > 0 && clock_seconds() > deadline) {
-            deadline = 0;
+        } else if (give_up > 0 && clock_seconds() > give_up) {
+            give_up = 0;
             scheduler_stop(s->scheduler);
         }
     }
@@ -144,8 +173,10 @@ gptoss_status server_open(const server_config *config, const server_model *model
     s->config = *config;
     s->model = *model;
     s->started = (long long)time(NULL);
+    deadlines_open(&s->deadlines, config->idle_seconds);
     gptoss_status status = responses_open(config->store, config->store_limit, &s->responses, err);
-    if (status == GPTOSS_OK && has_tls(s)) status = tls_identity_read(config->tls_certificate, config->tls_key, &s->tls, err);
+    if (status == GPTOSS_OK && has_tls(s))
+        status = tls_identity_read(config->tls_certificate, config->tls_key, &s->tls, err);
     if (status == GPTOSS_OK)
         status = listen_open(config->host, config->port, config->insecure || config->api_key,
                              has_tls(s) ? "https" : "http", &socket, s->address, sizeof s->address, err);
@@ -190,6 +221,7 @@ void server_close(server *s) {
     if (s->has_keeper) pthread_join(s->keeper, NULL);
     if (s->daemon) MHD_stop_daemon(s->daemon);
     responses_close(s->responses);
+    deadlines_close(&s->deadlines);
     tls_identity_free(&s->tls);
     free(s);
 }

@@ -19,8 +19,8 @@ typedef struct server_config {
     uint64_t max_body;             /* bytes of a request */
     uint32_t connections;          /* at once, ... */
     uint32_t connections_per_peer; /* ... and from one address */
-    uint32_t idle_seconds;         /* a connection that says nothing is closed after them; so is one whose request takes
-                                      longer to arrive */
+    uint32_t idle_seconds;         /* for a connection to send its headers, then its body, then to take each part of
+                                      the answer, then to begin the next request; it is closed when it takes longer */
     double drain_seconds;          /* running answers may take so long to end */
     bool no_harmony;               /* completions are raw unless they ask for Harmony */
     bool free_headers;             /* models may write headers that are malformed; they are mended */

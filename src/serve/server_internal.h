@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "serve/deadlines.h"
 #include "serve/metrics.h"
 #include "serve/responses.h"
 #include "serve/server.h"
@@ -26,6 +27,7 @@ struct server {
     responses *responses;
     tls_identity tls; /* empty without TLS */
     struct MHD_Daemon *daemon;
+    deadlines deadlines;   /* of connections */
     atomic_uint exchanges; /* that clients wait for */
     pthread_t keeper;
     bool has_keeper;

@@ -139,6 +139,9 @@ static bool on_token(void *context, const scheduler_token *token) {
     return go_on;
 }
 
+/* A client that reads slower than the model writes makes this turn wait, and no other. */
+static bool has_room(void *context) { return !mailbox_is_full(((turn *)context)->mailbox); }
+
 /* Text that waited for more to come. */
 static gptoss_status release_held_text(turn *t, gptoss_error *err) {
     if (t->stops.hit) return GPTOSS_OK;
@@ -211,6 +214,7 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .context = out,
                                        .allows = out->constraint ? allows : NULL,
                                        .edit_logits = out->constraint ? edit_logits : NULL,
+                                       .has_room = has_room,
                                        .on_token = on_token,
                                        .on_progress = plan->by_message ? on_progress : NULL,
                                        .on_end = on_end};

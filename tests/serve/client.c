@@ -104,13 +104,13 @@ static const char *find_header(const buffer *headers, const char *name) {
 }
 
 /* Joins chunks; false when the last one is missing. */
-static bool join_chunks(const char *at, buffer *out) {
+static bool join_chunks(const char *at, const char *last, buffer *out) {
     for (;;) {
         char *end;
         unsigned long size = strtoul(at, &end, 16);
         if (end == at || strncmp(end, "\r\n", 2) != 0) return false;
         if (size == 0) return true;
-        if (strlen(end + 2) < size + 2) return false;
+        if ((size_t)(last - (end + 2)) < size + 2) return false;
         assert_ok(buffer_append(out, end + 2, size, err));
         at = end + 2 + size + 2;
     }
@@ -129,7 +129,7 @@ client_answer client_receive(int fd) {
         body += 4;
         const char *length = find_header(&a.headers, "Content-Length: ");
         if (find_header(&a.headers, "Transfer-Encoding: chunked")) {
-            a.whole = join_chunks(body, &a.body);
+            a.whole = join_chunks(body, all.data + all.size, &a.body);
         } else {
             assert_ok(buffer_append_text(&a.body, body, err));
             a.whole = length && strtoul(length, NULL, 10) == a.body.size;
