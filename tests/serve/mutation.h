@@ -2,11 +2,15 @@
 #ifndef TESTS_SERVE_MUTATION_H
 #define TESTS_SERVE_MUTATION_H
 
-#include <stdint.h>
+#include "serve/json_input.h"
+#include "text/harmony.h"
 
-#include "base/buffer.h"
+/* Reads a body, which it takes, and on GPTOSS_OK appends its prompt. */
+typedef gptoss_status mutation_reader(cJSON *body, const harmony *h, tokens *prompt, failure *why);
 
-/* Changes, drops, doubles or swaps some bytes, or puts a value where another was. noise: see random.h. */
-void mutation_apply(buffer *b, uint64_t *noise);
+/* Changes each of the bodies in turn, `count` times in all: bytes changed, dropped, doubled or swapped, or a value put
+ * where another was. Whatever comes out must be read, or refused with 400 and a reason; one in a hundred at least must
+ * be read, as others teach nothing beyond JSON. */
+void mutation_run(const char *const *bodies, size_t body_count, int count, mutation_reader *read);
 
 #endif

@@ -1,10 +1,8 @@
 /* Bodies of /v1/responses become conversations, and what models write becomes items and events: without a server. */
-#include "random.h"
 #include "serve/mutation.h"
 #include "serve/responses_answer.h"
 #include "serve/responses_request.h"
 #include "support.h"
-#include "text/vocabulary.h"
 
 enum { VOCABULARY = 1000, LIMIT = 1 << 20 };
 
@@ -164,98 +162,97 @@ static void goes_on_from_a_response(void **state) {
 
 #define INPUT "\"input\":\"Hello\""
 
+static const char *const wrong[][2] = {
+    {"{}", "input"},
+    {"{\"input\":7}", "input"},
+    {"{\"input\":[]}", "input"},
+    {"{\"input\":[7]}", "input[0]"},
+    {"{\"input\":[{\"role\":\"king\",\"content\":\"\"}]}", "input[0].role"},
+    {"{\"input\":[{\"content\":\"\"}]}", "input[0].role"},
+    {"{\"input\":[{\"role\":\"user\"}]}", "input[0].content"},
+    {"{\"input\":[{\"role\":\"user\",\"content\":{}}]}", "input[0].content"},
+    {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\",\"image_url\":\"x\"}]}]}",
+     "input[0].content[0].type"},
+    {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_file\"}]}]}", "input[0].content[0].type"},
+    {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\"}]}]}", "input[0].content[0].text"},
+    {"{\"input\":[{\"role\":\"user\",\"content\":\"a\",\"id\":7}]}", "input[0].id"},
+    {"{\"input\":[{\"type\":\"computer_call\"}]}", "input[0].type"},
+    {"{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", "input[0].type"},
+    {"{\"input\":[{\"type\":\"function_call\",\"name\":\"a\"}]}", "input[0].call_id"},
+    {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\"}]}", "input[0].name"},
+    {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\",\"arguments\":{}}]}",
+     "input[0].arguments"},
+    {"{\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"a\",\"output\":\"\"}]}", "input[0].call_id"},
+    {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\"},{\"type\":\"function_call_output\","
+     "\"call_id\":\"a\"}]}",
+     "input[1].output"},
+    {"{\"input\":[{\"type\":\"reasoning\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}]}",
+     "input[0].content[0].type"},
+    {"{\"input\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\"}]}]}", "input[0].summary[0].text"},
+    {"{\"input\":[{\"type\":\"reasoning\",\"summary\":7}]}", "input[0].summary"},
+    {"{" INPUT ",\"messages\":[]}", "messages"},
+    {"{" INPUT ",\"max_tokens\":5}", "max_tokens"},
+    {"{" INPUT ",\"response_format\":{}}", "response_format"},
+    {"{" INPUT ",\"reasoning_effort\":\"low\"}", "reasoning_effort"},
+    {"{" INPUT ",\"n\":2}", "n"},
+    {"{" INPUT ",\"logprobs\":true}", "logprobs"},
+    {"{" INPUT ",\"conversation\":\"c\"}", "conversation"},
+    {"{" INPUT ",\"prompt\":{\"id\":\"p\"}}", "prompt"},
+    {"{" INPUT ",\"harmony\":false}", "harmony"},
+    {"{" INPUT ",\"max_output_tokens\":0}", "max_output_tokens"},
+    {"{" INPUT ",\"temperature\":3}", "temperature"},
+    {"{" INPUT ",\"instructions\":[]}", "instructions"},
+    {"{" INPUT ",\"reasoning\":\"high\"}", "reasoning"},
+    {"{" INPUT ",\"reasoning\":{\"effort\":\"huge\"}}", "reasoning.effort"},
+    {"{" INPUT ",\"text\":\"json\"}", "text"},
+    {"{" INPUT ",\"text\":{\"format\":{\"type\":\"xml\"}}}", "text.format.type"},
+    {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}}}", "text.format.name"},
+    {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\"}}}", "text.format.schema"},
+    {"{" INPUT ",\"tools\":[{\"type\":\"web_search\"}]}", "tools[0].type"},
+    {"{" INPUT ",\"tools\":[{\"name\":\"a\"}]}", "tools[0].type"},
+    {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]}", "tools[0].name"},
+    {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"name\":\"a b\"}]}", "tools[0].name"},
+    {"{" INPUT ",\"tool_choice\":\"required\"}", "tool_choice"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"web_search\"}}", "tool_choice.type"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"function\",\"name\":\"x\"}}", "tool_choice.name"},
+    {"{" INPUT ",\"include\":\"all\"}", "include"},
+    {"{" INPUT ",\"include\":[7]}", "include[0]"},
+    {"{" INPUT ",\"include\":[\"file_search_call.results\"]}", "include[0]"},
+    {"{" INPUT ",\"top_logprobs\":2}", "top_logprobs"},
+    {"{" INPUT ",\"include\":[\"message.output_text.logprobs\"],\"top_logprobs\":21}", "top_logprobs"},
+    {"{" INPUT ",\"truncation\":\"middle\"}", "truncation"},
+    {"{" INPUT ",\"store\":\"yes\"}", "store"},
+    {"{" INPUT ",\"store\":false,\"background\":true}", "background"},
+    {"{" INPUT ",\"metadata\":{\"a\":1}}", "metadata.a"},
+    {"{" INPUT ",\"metadata\":[]}", "metadata"},
+    {"{" INPUT ",\"metadata\":{\"12345678901234567890123456789012345678901234567890123456789012345\":\"\"}}",
+     "metadata.12345678901234567890123456789012345678901234567890"},
+    {"{" INPUT ",\"metadata\":{\"1\":\"\",\"2\":\"\",\"3\":\"\",\"4\":\"\",\"5\":\"\",\"6\":\"\",\"7\":\"\",\"8\":\"\","
+     "\"9\":\"\",\"10\":\"\",\"11\":\"\",\"12\":\"\",\"13\":\"\",\"14\":\"\",\"15\":\"\",\"16\":\"\",\"17\":\"\"}}",
+     "metadata"},
+    {"{" INPUT ",\"user\":7}", "user"},
+    {"{" INPUT ",\"max_tool_calls\":-1}", "max_tool_calls"},
+    {"{" INPUT ",\"model\":7}", "model"},
+    {"{" INPUT ",\"layers\":7}", "layers"},
+    {"{" INPUT ",\"previous_response_id\":7}", "previous_response_id"},
+    {"{" INPUT ",\"previous_response_id\":\"resp_0\"}", "previous_response_id"},
+    {"{" INPUT ",\"previous_response_id\":\"' OR 1=1 --\"}", "previous_response_id"},
+    {"{" INPUT ",\"previous_response_id\":\"resp_failed\"}", "previous_response_id"},
+    {"{" INPUT ",\"previous_response_id\":\"resp_runs\"}", "previous_response_id"},
+    {"{" INPUT ",\"previous_response_id\":\"resp_damaged\"}", "previous_response_id"},
+};
+
 static void names_the_field_that_is_wrong(void **state) {
     (void)state;
     keep("resp_failed", "{\"status\":\"failed\",\"output\":[]}", KEPT_INPUT, true);
     keep("resp_runs", "{\"status\":\"in_progress\",\"output\":[]}", KEPT_INPUT, false);
     keep("resp_damaged", "{\"status\":", "[", true);
-    static const char *const cases[][2] = {
-        {"{}", "input"},
-        {"{\"input\":7}", "input"},
-        {"{\"input\":[]}", "input"},
-        {"{\"input\":[7]}", "input[0]"},
-        {"{\"input\":[{\"role\":\"king\",\"content\":\"\"}]}", "input[0].role"},
-        {"{\"input\":[{\"content\":\"\"}]}", "input[0].role"},
-        {"{\"input\":[{\"role\":\"user\"}]}", "input[0].content"},
-        {"{\"input\":[{\"role\":\"user\",\"content\":{}}]}", "input[0].content"},
-        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\",\"image_url\":\"x\"}]}]}",
-         "input[0].content[0].type"},
-        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_file\"}]}]}", "input[0].content[0].type"},
-        {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\"}]}]}", "input[0].content[0].text"},
-        {"{\"input\":[{\"role\":\"user\",\"content\":\"a\",\"id\":7}]}", "input[0].id"},
-        {"{\"input\":[{\"type\":\"computer_call\"}]}", "input[0].type"},
-        {"{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", "input[0].type"},
-        {"{\"input\":[{\"type\":\"function_call\",\"name\":\"a\"}]}", "input[0].call_id"},
-        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\"}]}", "input[0].name"},
-        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\",\"arguments\":{}}]}",
-         "input[0].arguments"},
-        {"{\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"a\",\"output\":\"\"}]}", "input[0].call_id"},
-        {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\"},{\"type\":\"function_call_output\","
-         "\"call_id\":\"a\"}]}",
-         "input[1].output"},
-        {"{\"input\":[{\"type\":\"reasoning\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}]}",
-         "input[0].content[0].type"},
-        {"{\"input\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\"}]}]}",
-         "input[0].summary[0].text"},
-        {"{\"input\":[{\"type\":\"reasoning\",\"summary\":7}]}", "input[0].summary"},
-        {"{" INPUT ",\"messages\":[]}", "messages"},
-        {"{" INPUT ",\"max_tokens\":5}", "max_tokens"},
-        {"{" INPUT ",\"response_format\":{}}", "response_format"},
-        {"{" INPUT ",\"reasoning_effort\":\"low\"}", "reasoning_effort"},
-        {"{" INPUT ",\"n\":2}", "n"},
-        {"{" INPUT ",\"logprobs\":true}", "logprobs"},
-        {"{" INPUT ",\"conversation\":\"c\"}", "conversation"},
-        {"{" INPUT ",\"prompt\":{\"id\":\"p\"}}", "prompt"},
-        {"{" INPUT ",\"harmony\":false}", "harmony"},
-        {"{" INPUT ",\"max_output_tokens\":0}", "max_output_tokens"},
-        {"{" INPUT ",\"temperature\":3}", "temperature"},
-        {"{" INPUT ",\"instructions\":[]}", "instructions"},
-        {"{" INPUT ",\"reasoning\":\"high\"}", "reasoning"},
-        {"{" INPUT ",\"reasoning\":{\"effort\":\"huge\"}}", "reasoning.effort"},
-        {"{" INPUT ",\"text\":\"json\"}", "text"},
-        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"xml\"}}}", "text.format.type"},
-        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}}}", "text.format.name"},
-        {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\"}}}", "text.format.schema"},
-        {"{" INPUT ",\"tools\":[{\"type\":\"web_search\"}]}", "tools[0].type"},
-        {"{" INPUT ",\"tools\":[{\"name\":\"a\"}]}", "tools[0].type"},
-        {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]}", "tools[0].name"},
-        {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"name\":\"a b\"}]}", "tools[0].name"},
-        {"{" INPUT ",\"tool_choice\":\"required\"}", "tool_choice"},
-        {"{" INPUT ",\"tool_choice\":{\"type\":\"web_search\"}}", "tool_choice.type"},
-        {"{" INPUT ",\"tool_choice\":{\"type\":\"function\",\"name\":\"x\"}}", "tool_choice.name"},
-        {"{" INPUT ",\"include\":\"all\"}", "include"},
-        {"{" INPUT ",\"include\":[7]}", "include[0]"},
-        {"{" INPUT ",\"include\":[\"file_search_call.results\"]}", "include[0]"},
-        {"{" INPUT ",\"top_logprobs\":2}", "top_logprobs"},
-        {"{" INPUT ",\"include\":[\"message.output_text.logprobs\"],\"top_logprobs\":21}", "top_logprobs"},
-        {"{" INPUT ",\"truncation\":\"middle\"}", "truncation"},
-        {"{" INPUT ",\"store\":\"yes\"}", "store"},
-        {"{" INPUT ",\"store\":false,\"background\":true}", "background"},
-        {"{" INPUT ",\"metadata\":{\"a\":1}}", "metadata.a"},
-        {"{" INPUT ",\"metadata\":[]}", "metadata"},
-        {"{" INPUT ",\"metadata\":{\"12345678901234567890123456789012345678901234567890123456789012345\":\"\"}}",
-         "metadata.12345678901234567890123456789012345678901234567890"},
-        {"{" INPUT
-         ",\"metadata\":{\"1\":\"\",\"2\":\"\",\"3\":\"\",\"4\":\"\",\"5\":\"\",\"6\":\"\",\"7\":\"\",\"8\":\"\","
-         "\"9\":\"\",\"10\":\"\",\"11\":\"\",\"12\":\"\",\"13\":\"\",\"14\":\"\",\"15\":\"\",\"16\":\"\",\"17\":\"\"}}",
-         "metadata"},
-        {"{" INPUT ",\"user\":7}", "user"},
-        {"{" INPUT ",\"max_tool_calls\":-1}", "max_tool_calls"},
-        {"{" INPUT ",\"model\":7}", "model"},
-        {"{" INPUT ",\"layers\":7}", "layers"},
-        {"{" INPUT ",\"previous_response_id\":7}", "previous_response_id"},
-        {"{" INPUT ",\"previous_response_id\":\"resp_0\"}", "previous_response_id"},
-        {"{" INPUT ",\"previous_response_id\":\"' OR 1=1 --\"}", "previous_response_id"},
-        {"{" INPUT ",\"previous_response_id\":\"resp_failed\"}", "previous_response_id"},
-        {"{" INPUT ",\"previous_response_id\":\"resp_runs\"}", "previous_response_id"},
-        {"{" INPUT ",\"previous_response_id\":\"resp_damaged\"}", "previous_response_id"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         responses_request r;
         failure why = {0};
-        if (read_body(cases[i][0], &r, &why) == GPTOSS_OK) fail_msg("accepted: %s", cases[i][0]);
-        if (strcmp(why.param, cases[i][1]) != 0 || failure_http(&why) != 400)
-            fail_msg("%s: %s, %s", cases[i][0], why.param, why.error.text);
+        if (read_body(wrong[i][0], &r, &why) == GPTOSS_OK) fail_msg("accepted: %s", wrong[i][0]);
+        if (strcmp(why.param, wrong[i][1]) != 0 || failure_http(&why) != 400)
+            fail_msg("%s: %s, %s", wrong[i][0], why.param, why.error.text);
         responses_request_free(&r);
     }
 }
@@ -440,36 +437,17 @@ static const char *const seeds[] = {
     "\"\"}],\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\",\"schema\":{\"$ref\":\"#\"}}},\"store\":"
     "false,\"background\":false}"};
 
+static gptoss_status read_and_render(cJSON *body, const harmony *h, tokens *prompt, failure *why) {
+    responses_request r;
+    gptoss_status status = responses_request_read(body, VOCABULARY, kept, &r, why);
+    if (status == GPTOSS_OK) status = harmony_render(h, &r.chat.prompt, prompt, &why->error);
+    responses_request_free(&r);
+    return status;
+}
+
 static void survives_mutations(void **state) {
     (void)state;
-    enum { BODIES = 30000 };
-    uint64_t noise = 77;
-    tokenizer *t = vocabulary_open_small();
-    harmony h;
-    size_t accepted = 0;
-    assert_ok(harmony_open(t, &h, err));
-    for (int i = 0; i < BODIES; i++) {
-        buffer body = {0};
-        cJSON *whole;
-        responses_request r;
-        failure why = {0};
-        assert_ok(buffer_append_text(&body, seeds[i % 3], err));
-        mutation_apply(&body, &noise);
-        gptoss_status status = json_input_parse(&body, &whole, &why);
-        if (status == GPTOSS_OK) {
-            tokens prompt = {0};
-            status = responses_request_read(whole, VOCABULARY, kept, &r, &why);
-            if (status == GPTOSS_OK) status = harmony_render(&h, &r.chat.prompt, &prompt, &why.error);
-            accepted += status == GPTOSS_OK;
-            responses_request_free(&r);
-            tokens_free(&prompt);
-        }
-        if (status != GPTOSS_OK && (failure_http(&why) != 400 || !why.error.text[0]))
-            fail_msg("%d: %s", failure_http(&why), body.data);
-        buffer_free(&body);
-    }
-    assert_true(accepted > BODIES / 100);
-    tokenizer_close(t);
+    mutation_run(seeds, sizeof seeds / sizeof *seeds, 30000, read_and_render);
 }
 
 int main(void) {
