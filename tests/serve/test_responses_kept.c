@@ -16,7 +16,7 @@ static served server;
 static int start(void **state) {
     (void)state;
     static const char *const flags[] = {"--parallel", "4",         "--queue",    "64",      "--max-kv",
-                                        "8192",       "--threads", "1",          "--alias", "demo",
+                                        "4096",       "--threads", "1",          "--alias", "demo",
                                         "--cpu-bind", "none",      "--max-body", "256K",    NULL};
     server = served_start(RANKS, flags);
     return 0;
@@ -73,7 +73,7 @@ static void goes_on_without_its_client(void **state) {
 
 static void cancels(void **state) {
     (void)state;
-    char *body = client_endless_response(server.port, 8000, "\"background\":true");
+    char *body = client_endless_response(server.port, 3900, "\"background\":true");
     cJSON *a = responses_ask(server.port, body, 200), *b = NULL;
     const char *id = client_text(a, "id");
     cJSON_Delete(client_json(server.port, "DELETE", responses_path(id, ""), NULL, 409));
@@ -99,7 +99,7 @@ static void cancels(void **state) {
 
 static void ends_with_its_client(void **state) {
     (void)state;
-    char id[64], *body = client_endless_response(server.port, 8000, "\"stream\":true");
+    char id[64], *body = client_endless_response(server.port, 3900, "\"stream\":true");
     int fd = responses_begin(server.port, body);
     responses_read_part(fd, 4000, id);
     cJSON *a = client_json(server.port, "POST", responses_path(id, "/cancel"), NULL, 400);
