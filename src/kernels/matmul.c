@@ -27,9 +27,14 @@ float dot_f32(const float *a, const float *b, size_t count) {
 
 static size_t row_of(const operand *x, size_t t) { return x->first + (x->index ? x->index[t] : t); }
 
+/* Where row `row` of token t goes. */
+static float *place(const target *to, size_t t, uint32_t row) {
+    return to->y + (to->index ? to->index[t] : t) * to->stride + row;
+}
+
 /* Rows [row, row + count) of token t. */
 static void deliver(const target *to, size_t t, uint32_t row, uint32_t count, const float *products) {
-    float *y = to->y + (to->index ? to->index[t] : t) * to->stride + row;
+    float *y = place(to, t, row);
     float weight = to->weights ? to->weights[t] : 1.0f;
     for (uint32_t r = 0; r < count; r++) {
         float value = (products[r] + (to->bias ? to->bias[row + r] : 0.0f)) * weight;
@@ -104,6 +109,8 @@ static void multiply_unpacked(const matrix *w, integer_format format, uint32_t r
     size_t all_blocks = w->cols / ACTIVATION_BLOCK;
     for (; row < row_end; row += PANEL_ROWS) {
         memset(work.sums, 0, p->tokens * PANEL_ROWS * sizeof *work.sums);
+        /* Results lie too far apart for the processor to foresee where the next one goes. */
+        for (size_t t = 0; t < p->tokens; t++) __builtin_prefetch(place(y, t, row), 1, 2);
         for (size_t block = 0; block < all_blocks; block += PACK_BLOCKS) {
             size_t end = all_blocks - block < PACK_BLOCKS ? all_blocks : block + PACK_BLOCKS;
             const uint8_t *at = w->data + row * w->row_bytes;
