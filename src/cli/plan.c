@@ -12,6 +12,7 @@
 #include "cli/rank_path.h"
 #include "engine/engine.h"
 #include "engine/survey.h"
+#include "model/shortlist.h"
 #include "model/weights.h"
 #include "plan/advice.h"
 #include "plan/model_needs.h"
@@ -131,7 +132,7 @@ static plan_wish wish_of(const arguments *a, const plan_report *r) {
                        .shards = (uint32_t)a->shards,
                        .goal = r->goal,
                        .traffic = {.hop_bytes = r->hp.d_model * sizeof(float),
-                                   .result_bytes = r->hp.n_vocab * sizeof(float), /* logits come back whole */
+                                   .result_bytes = sizeof(shortlist),
                                    .streams = r->streams}};
 }
 

@@ -3,11 +3,12 @@
 #define CLUSTER_PING_H
 
 #include "cluster/cluster.h"
-#include "plan/forecast.h"
+#include "plan/placement.h"
 
 /* Collective; takes some 50 ms a link on a fast network. *out: from this rank to the next, the last one's to rank 0.
- * For a cluster of one it stays as it is. */
-gptoss_status ping_next(const cluster *c, plan_link *out, gptoss_error *err);
+ * *wake: seconds by which a message comes later when its receiver has waited for it as long as a stage may compute.
+ * For a cluster of one both stay as they are. */
+gptoss_status ping_next(const cluster *c, plan_link *out, double *wake, gptoss_error *err);
 
 /* Collective. How many seconds this rank's clock is behind rank 0's, to within half of the time that a short message
  * takes there and back; 0 on rank 0's machine. */

@@ -6,8 +6,7 @@
 #include "base/mem.h"
 #include "plan/draw.h"
 
-static const double LEAST_SHARE = 0.2;       /* of what a token takes alone, however many share its reads */
-static const double RESULT_SECONDS = 0.5e-9; /* a byte, to look for the next token; 0.4 ms for 201,088 logits */
+static const double LEAST_SHARE = 0.2; /* of what a token takes alone, however many share its reads */
 
 typedef struct scene {
     const plan_model *m;
@@ -110,8 +109,7 @@ static output_cost output_of(const scene *s) {
     double out_latency = 0, out_bytes = 0, back_latency = 0, back_bytes = 0, slowest = 0;
     for (uint32_t r = 0; r < n; r++) {
         const plan_range *rows = &s->p->rank[r].output_rows;
-        double share = (double)(rows->end - rows->begin) / s->m->n_vocab;
-        if (share == 0) continue;
+        if (rows->end == rows->begin) continue;
         slowest = fmax(slowest, rows_seconds(s, r));
         if (r != source) {
             out_latency = fmax(out_latency, hop(s, source, r, 0));
@@ -119,11 +117,10 @@ static output_cost output_of(const scene *s) {
         }
         if (r != 0) {
             back_latency = fmax(back_latency, hop(s, r, 0, 0));
-            back_bytes += share * (double)s->traffic->result_bytes / link_between(s, r, 0).bandwidth;
+            back_bytes += (double)s->traffic->result_bytes / link_between(s, r, 0).bandwidth;
         }
     }
-    return (output_cost){out_latency + back_latency + s->tokens * (out_bytes + back_bytes),
-                         slowest + s->tokens * (double)s->traffic->result_bytes * RESULT_SECONDS};
+    return (output_cost){out_latency + back_latency + s->tokens * (out_bytes + back_bytes), slowest};
 }
 
 /* ---- together ---- */

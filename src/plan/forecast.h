@@ -10,8 +10,8 @@
  *                                 2 * latency + 2 (T - 1)/T * bytes / bandwidth parts are summed, then spread
  *   before the first layer      with several shards: a message that tells them of the wave, and a sum of embeddings
  *   between stages              latency + b * hop_bytes / bandwidth + the time that a waiting rank takes to wake
- *   behind the last layer       a hop to all ranks with rows of the output, the slowest one's time to read these, a hop
- *                               back with its share of the results, and rank 0's look through them,
+ *   behind the last layer       a hop to all ranks with rows of the output, the slowest one's time to read these, and a
+ *                               hop back with its results,
  *
  * but no less for each token than a fifth of what it takes alone: there reading gives way to computing. A link between
  * ranks that are not neighbours is as slow as the slowest on the way from one to the next. */

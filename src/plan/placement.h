@@ -63,7 +63,7 @@ bool plan_goal_by_name(const char *name, plan_goal *out);
 /* What goes over the links. */
 typedef struct plan_traffic {
     uint64_t hop_bytes;    /* of one token, from stage to stage */
-    uint64_t result_bytes; /* of one token, from all ranks together to rank 0 */
+    uint64_t result_bytes; /* of one token, from each rank with rows of the output to rank 0 */
     uint32_t streams;      /* sequences at once */
 } plan_traffic;
 

@@ -1,4 +1,5 @@
 /* What ranks find out about their machines and links, and that they measure once. */
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@ static void facts_of_all_ranks_arrive_at_rank_0(void **state) {
         assert_true(all[i].memory > 0 && all[i].memory * (uint64_t)world.local_size <= UINT64_C(1) << 50);
         assert_int_equal(all[i].cores, 1);
         assert_true(all[i].read_rate > 1e6 && !all[i].is_assumed);
+        assert_true(all[i].layer_seconds > 0 && all[i].layer_seconds < 0.1);
+        assert_true(all[i].wake_seconds >= 0 && all[i].wake_seconds < 1);
         assert_true(all[i].link.latency > 0 && all[i].link.latency < 10 && all[i].link.bandwidth > 1e3);
     }
     free(all);
@@ -35,6 +38,7 @@ static void speeds_are_kept(void **state) {
     survey_rank(&world, t, cache, false, &first);
     survey_rank(&world, t, cache, false, &second);
     assert_true((uint64_t)(first.read_rate + 0.5) == (uint64_t)second.read_rate);
+    assert_true(second.layer_seconds > 0 && fabs(first.layer_seconds - second.layer_seconds) <= 1e-8);
     const struct {
         const char *text;
         bool believed;

@@ -63,7 +63,7 @@ static void one_rank_reads_everything(void **state) {
     assert_near(f.all_streams, f.one_stream);
     s.nodes[0].layer_seconds = 0.002;
     assert_near(predict(&s, (plan_traffic){1000, 0, 1}).token_seconds, 10 * 0.015 + 0.010);
-    assert_near(predict(&s, (plan_traffic){1000, 2000000, 1}).token_seconds, 10 * 0.015 + 0.010 + 0.001); /* results */
+    assert_near(predict(&s, (plan_traffic){1000, 2000000, 1}).token_seconds, 10 * 0.015 + 0.010); /* they stay here */
 }
 
 static void stages_pay_for_hops(void **state) {
@@ -73,17 +73,17 @@ static void stages_pay_for_hops(void **state) {
     s.nodes[0].link = (plan_link){1e-3, 1e6};
     s.nodes[1].link = (plan_link){2e-3, 1e7};
     s.nodes[1].wake_seconds = 5e-4;
-    /* There, then out to rank 0 with the wanted row, and back to rank 0 with half of the results. */
+    /* There, then out to rank 0 with the wanted row, and back to it with the other one's results. */
     forecast f = predict(&s, (plan_traffic){1000, 8000, 1});
-    double there = 1e-3 + 1000 / 1e6 + 5e-4, out = 2e-3 + 1000 / 1e7, back = 2e-3 + 4000 / 1e7;
+    double there = 1e-3 + 1000 / 1e6 + 5e-4, out = 2e-3 + 1000 / 1e7, back = 2e-3 + 8000 / 1e7;
     assert_near(f.network_seconds, there + out + back);
-    assert_near(f.token_seconds, 10 * 0.013 + 0.005 + 8000 * 0.5e-9 + f.network_seconds);
+    assert_near(f.token_seconds, 10 * 0.013 + 0.005 + f.network_seconds);
     /* All output at the last rank: only results travel. */
     s.ranks[0].output_rows = (plan_range){0, 0};
     s.ranks[1].output_rows = (plan_range){0, ROWS};
     f = predict(&s, (plan_traffic){1000, 8000, 1});
     assert_near(f.network_seconds, there + 2e-3 + 8000 / 1e7);
-    assert_near(f.token_seconds, 10 * 0.013 + 0.010 + 8000 * 0.5e-9 + f.network_seconds);
+    assert_near(f.token_seconds, 10 * 0.013 + 0.010 + f.network_seconds);
 }
 
 static void shards_pay_for_sums_and_chance(void **state) {
