@@ -112,7 +112,7 @@ static void abort_other_ranks(int status) {
 int main(int argc, char **argv) {
     install_signal_handlers();
     int status = dispatch(argc, argv);
-    if (fflush(stdout) != 0 && status == 0) status = 1; /* a full disk, or a reader that went away */
-    if (!cancel_requested()) abort_other_ranks(status);
+    if (fflush(stdout) != 0 && status == 0) status = 1;        /* a full disk, or a reader that went away */
+    if (!cancel_finish_requested()) abort_other_ranks(status); /* otherwise they are being ended */
     return status;
 }

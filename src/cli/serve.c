@@ -11,6 +11,7 @@
 #include "cli/launcher.h"
 #include "cli/places.h"
 #include "cli/serve_options.h"
+#include "cluster/peers.h"
 #include "engine/engine.h"
 #include "serve/server.h"
 
@@ -113,9 +114,11 @@ static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_er
                 (long)getpid());
         status = scheduler_run(f->scheduler, err);
         scheduler_stop(f->scheduler); /* after a failure: none comes too late to be told */
+        if (status == GPTOSS_PEER) server_lost(f->server);
         server_finish(f->server);
     }
-    pipeline_stop(e->pipeline);
+    peers_release();
+    if (status != GPTOSS_PEER) pipeline_stop(e->pipeline); /* otherwise there is nobody to hear it */
     return status;
 }
 
@@ -152,6 +155,7 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
         status = cluster_agree(c, status, err);
     }
     if (status == GPTOSS_OK) status = engine_start(&e, positions_of(o, &e.hp), err);
+    if (status == GPTOSS_OK) status = peers_watch(c, err);
     if (status == GPTOSS_OK) cancel_allow_finish();
     if (status == GPTOSS_OK) status = c->rank == 0 ? work(o, &e, &f, err) : pipeline_work(e.pipeline, err);
     front_close(&f);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cluster/bells.h"
+#include "cluster/peers.h"
 
 /* Seconds of waiting after which a rank begins to offer its core, and to sleep. */
 static const double YIELD_AFTER = 5e-6, SLEEP_AFTER = 100e-6;
@@ -134,6 +135,12 @@ static void give_way(patience *p) {
         sched_yield();
 }
 
+/* Whether what is waited for may never come. */
+static bool is_lost(const patience *p) {
+    int rank;
+    return clock_seconds() - p->since > SLEEP_AFTER && peers_lost(&rank);
+}
+
 /* The sender of a long message waits until the receiver has fetched it. */
 static size_t take(const MPI_Status *status) {
     int bytes;
@@ -190,7 +197,12 @@ size_t link_wait_any(MPI_Request *requests, int count, int *which) {
     *which = count;
     if (open == 0) return 0;
     patience p = begin_waiting();
-    while (!find_complete(&p, requests, count, which, &status)) give_way(&p);
+    while (!find_complete(&p, requests, count, which, &status)) {
+        give_way(&p);
+        if (!is_lost(&p)) continue;
+        *which = count;
+        return 0;
+    }
     learn(&p);
     report(&p);
     return take(&status);

@@ -25,7 +25,8 @@ void link_receive(void *data, size_t capacity, int from, int tag, MPI_Request *r
  * then offers the core to others, then sleeps. A sender on the same machine wakes it; otherwise it sleeps for a few
  * hundredths of the wait so far at a time, 2 ms at most. While waits are alike it does not sleep around the end of the
  * usual one, unless there are more ranks than cores. So a hop is taken at once, and a rank that waits long leaves the
- * core to whoever can use it. MPI_REQUEST_NULL is complete, with 0 bytes. */
+ * core to whoever can use it. MPI_REQUEST_NULL is complete, with 0 bytes.
+ * So is, once a rank is lost (cluster/peers.h), what is waited for; its buffer stays its own then. */
 size_t link_wait(MPI_Request *request);
 
 /* Waits in the same way until one of requests[count] is complete: the one with the lowest index when several are.

@@ -6,6 +6,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cluster/peers.h"
 #include "engine/scheduler_internal.h"
 
 enum { BRANCH_TOKENS = 16 };           /* a place where prompts part is remembered if that saves reading as many */
@@ -246,9 +247,17 @@ static gptoss_status interrupted(const scheduler *s, gptoss_error *err) {
     return error_set(err, GPTOSS_CANCELLED, "interrupted after %u tokens of the answer", j->n_tokens - j->n_prompt);
 }
 
+/* A rank that is lost is the reason, whatever went wrong first. */
+static gptoss_status explain(gptoss_status status, gptoss_error *why) {
+    int rank;
+    if (!peers_lost(&rank)) return status;
+    return error_set(why, GPTOSS_PEER, "rank %d is lost: its process has ended", rank);
+}
+
 static gptoss_status step(scheduler *s, bool *done, gptoss_error *err) {
     bool sent = false;
     if (cancel_requested()) return interrupted(s, err);
+    TRY(explain(GPTOSS_OK, err));
     end_cancelled(s);
     admit(s);
     publish(s);
@@ -282,6 +291,7 @@ gptoss_status scheduler_run(scheduler *s, gptoss_error *err) {
     gptoss_status status = GPTOSS_OK;
     const logits_row *rows;
     for (bool done = false; !done && status == GPTOSS_OK;) status = step(s, &done, &why);
+    if (status != GPTOSS_OK) status = explain(status, &why);
     if (status != GPTOSS_OK) end_all(s, status, &why);
     for (; s->submitted != s->collected && status == GPTOSS_CANCELLED; s->collected++)
         pipeline_collect(s->pipeline, &rows, &ignored);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "serve/routes.h"
 
 gptoss_status reply_open(exchange *x, uint32_t turns, reply_reader reader, reply *out, failure *why) {
     *out = (reply){.server = x->server, .socket = exchange_socket(x), .reader = reader, .count = turns};
@@ -23,8 +24,7 @@ gptoss_status reply_begin(reply *r, const turn_plan *plan, failure *why) {
         return GPTOSS_OK;
     }
     if (status != GPTOSS_BUSY) return status;
-    if (s->state == SERVER_DRAINING)
-        return failure_set(why, 503, NULL, "draining", "the server is stopping and takes no more requests");
+    TRY(routes_check_state(s, why));
     failure_set(why, 429, NULL, "queue_full",
                 "all places are taken: up to %u answers may be at work and waiting; try again later",
                 s->model.most_requests);
@@ -40,6 +40,10 @@ static gptoss_status tell_end(reply *r, uint32_t sender, failure *why) {
     metrics_add_turn(&r->server->metrics, end);
     if (!end->failed) return r->reader.end(r->reader.context, sender, end, &why->error);
     why->error = end->error;
+    if (end->error.status == GPTOSS_PEER) {
+        r->server->state = SERVER_LOST;
+        why->code = "cluster_lost";
+    }
     if (end->error.status == GPTOSS_BAD_INPUT || end->error.status == GPTOSS_MISUSE)
         why->http = 500; /* not the client's */
     return end->error.status;

@@ -113,12 +113,14 @@ static gptoss_status check_body(const exchange *x, failure *why) {
     return GPTOSS_OK;
 }
 
-static gptoss_status check_state(const server *s, failure *why) {
+gptoss_status routes_check_state(const server *s, failure *why) {
     server_state state = s->state;
     switch (state) {
     case SERVER_READY: return GPTOSS_OK;
     case SERVER_LOADING:
         return failure_set(why, 503, NULL, "loading", "the model is being loaded; GET /health tells how far");
+    case SERVER_LOST:
+        return failure_set(why, 503, NULL, "cluster_lost", "a rank of the cluster is lost; the server is ending");
     default: return failure_set(why, 503, NULL, "draining", "the server is stopping and takes no more requests");
     }
 }
@@ -140,7 +142,7 @@ static gptoss_status dispatch(exchange *x, failure *why) {
             continue;
         }
         TRY(check_body(x, why));
-        if (r->needs_model) TRY(check_state(x->server, why));
+        if (r->needs_model) TRY(routes_check_state(x->server, why));
         return r->handler(x, rest, why);
     }
     if (other)

@@ -10,6 +10,9 @@ gptoss_status routes_admit(const exchange *x, failure *why);
 /* Answers a request that has arrived whole, with a failure if need be. */
 void routes_answer(exchange *x);
 
+/* Whether there is a model to work with now; 503 says why not. */
+gptoss_status routes_check_state(const server *s, failure *why);
+
 /* The handlers, each in the file of its name. `rest` is what stands where the route has a "*" or "{}", for the time of
  * the call. */
 gptoss_status route_health(exchange *x, const char *rest, failure *why); /* status.c */

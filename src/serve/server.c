@@ -144,6 +144,8 @@ static gptoss_status start_daemon(server *s, int socket, gptoss_error *err) {
 
 /* ---- its life ---- */
 
+static const double LOST_SECONDS = 0.5; /* for those who ask just then; mpirun ends its ranks after a second */
+
 static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = KEEPER_MILLISECONDS * 1000000L}, NULL); }
 
 /* Looks whether the process should end, and which clients are late, in a thread of its own. */
@@ -206,10 +208,15 @@ void server_ready(server *s, scheduler *work, const engine *e) {
     s->state = SERVER_READY;
 }
 
+void server_lost(server *s) { s->state = SERVER_LOST; }
+
 void server_finish(server *s) {
-    s->state = SERVER_DRAINING;
+    bool lost = s->state == SERVER_LOST;
+    double began = clock_seconds();
+    if (!lost) s->state = SERVER_DRAINING;
     responses_finish(s->responses);
-    for (double began = clock_seconds(); s->exchanges > 0 && clock_seconds() - began < FINISH_SECONDS;) nap();
+    while (s->exchanges > 0 && clock_seconds() - began < FINISH_SECONDS) nap();
+    while (lost && clock_seconds() - began < LOST_SECONDS) nap();
     /* Ends the connections that are left. None waits for an answer any more, as all have ended. */
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;

@@ -56,6 +56,9 @@ void server_loading(server *s, uint64_t done_bytes, uint64_t all_bytes); /* for 
  * the server takes no more requests and has the scheduler finish. */
 void server_ready(server *s, scheduler *work, const engine *e);
 
+/* A rank is lost, so nothing can be answered any more; /health says so for as long as the server lasts. */
+void server_lost(server *s);
+
 /* The scheduler has ended: waits until clients have got what was written for them, for a few seconds at most. Then the
  * scheduler may be closed. */
 void server_finish(server *s);

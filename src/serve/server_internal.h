@@ -13,7 +13,7 @@
 
 struct MHD_Daemon;
 
-typedef enum server_state { SERVER_LOADING, SERVER_READY, SERVER_DRAINING } server_state;
+typedef enum server_state { SERVER_LOADING, SERVER_READY, SERVER_DRAINING, SERVER_LOST } server_state;
 
 struct server {
     server_config config;

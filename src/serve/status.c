@@ -7,7 +7,7 @@
 
 gptoss_status route_health(exchange *x, const char *rest, failure *why) {
     static const char *const names[] = {
-        [SERVER_LOADING] = "loading", [SERVER_READY] = "ready", [SERVER_DRAINING] = "draining"};
+        [SERVER_LOADING] = "loading", [SERVER_READY] = "ready", [SERVER_DRAINING] = "draining", [SERVER_LOST] = "lost"};
     const server *s = x->server;
     server_state state = s->state;
     (void)rest;

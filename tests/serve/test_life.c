@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "serve/client.h"
 #include "support.h"
 
@@ -126,6 +127,75 @@ static void refuses_to_start(void **state) {
     check_end(served_stop(&s));
 }
 
+/* ---- a cluster that breaks ---- */
+
+/* The process of rank 1: the launcher's other child. */
+static pid_t find_rank1(const served *s) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)s->process.pid, (int)s->process.pid);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    fclose(f);
+    for (char *at = text; *at;) {
+        pid_t pid = (pid_t)strtol(at, &at, 10);
+        if (pid > 0 && pid != s->rank0) return pid;
+        while (*at == ' ') at++;
+    }
+    fail_msg("the launcher has no other child: %s", text);
+    return 0;
+}
+
+/* Ends as it must after a loss: soon, with a message from rank 0, and not with 0. */
+static void check_end_after_loss(served *s, double lost_at) {
+    process_result r = served_wait(s);
+    if (r.exit_status <= 0 || !strstr(r.err.data, "gptoss-dist: rank 1 is lost: its process has ended"))
+        fail_msg("exit %d, stderr: %s", r.exit_status, r.err.data);
+    assert_true(clock_seconds() - lost_at < 10);
+    process_free(&r);
+}
+
+static void tells_clients_that_a_rank_is_lost(void **state) {
+    (void)state;
+    served s = served_start(2, (const char *const[]){"--parallel", "3", "--threads", "1", NULL});
+    char *body = client_endless(s.port, 100000, false);
+    buffer request = {0};
+    assert_ok(buffer_printf(&request, err, ASK, strlen(body), body));
+    int streamed = begin_stream(s.port, 100000), whole = client_connect(s.port);
+    client_send(whole, request.data, request.size);
+    free(body);
+    buffer_free(&request);
+    usleep(100000);
+    double lost_at = clock_seconds();
+    assert_int_equal(kill(find_rank1(&s), SIGKILL), 0);
+
+    client_answer a = client_receive(whole);
+    assert_int_equal(a.http, 503);
+    assert_non_null(strstr(a.body.data, "\"code\":\"cluster_lost\""));
+    client_answer_free(&a);
+    client_answer health = client_ask(s.port, "GET", "/health", NULL, NULL);
+    assert_int_equal(health.http, 503);
+    assert_string_equal(health.body.data, "{\"status\":\"lost\"}");
+    client_answer_free(&health);
+    cJSON *refused = client_json(s.port, "POST", "/v1/completions", "{\"prompt\":\"Hello\"}", 503);
+    assert_string_equal(client_text(refused, "error.code"), "cluster_lost");
+    cJSON_Delete(refused);
+    a = client_receive(streamed);
+    assert_true(a.whole);
+    assert_non_null(strstr(a.body.data, "data: {\"error\":{\"message\":\"rank 1 is lost"));
+    assert_null(strstr(a.body.data, "[DONE]"));
+    client_answer_free(&a);
+    check_end_after_loss(&s, lost_at);
+}
+
+static void notices_a_lost_rank_while_idle(void **state) {
+    (void)state;
+    served s = served_start(2, (const char *const[]){"--threads", "1", NULL});
+    double lost_at = clock_seconds();
+    assert_int_equal(kill(find_rank1(&s), SIGKILL), 0);
+    check_end_after_loss(&s, lost_at);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lets_answers_end_before_it_ends),
@@ -133,6 +203,8 @@ int main(void) {
         cmocka_unit_test(says_when_the_queue_is_full),
         cmocka_unit_test(asks_for_its_key),
         cmocka_unit_test(refuses_to_start),
+        cmocka_unit_test(tells_clients_that_a_rank_is_lost),
+        cmocka_unit_test(notices_a_lost_rank_while_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
