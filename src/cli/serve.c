@@ -74,6 +74,8 @@ static gptoss_status open_server(const serve_options *o, const engine *e, front 
                                 .harmony = &f->harmony,
                                 .masks = f->masks,
                                 .n_vocab = e->hp.n_vocab,
+                                .n_layers = e->n_layers,
+                                .expert_0_only = e->config.expert_0_only,
                                 .positions = positions_of(o, &e->hp),
                                 .most_requests = (uint32_t)(o->parallel + o->queue)};
     return server_open(&config, &model, &f->server, err);

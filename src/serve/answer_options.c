@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "base/mem.h"
+#include "serve/turn.h"
 
 enum { MOST_TOKENS = 1 << 30 };
 
@@ -89,13 +90,26 @@ static gptoss_status read_stream(const cJSON *body, answer_options *o, failure *
     return json_input_bool(options, "stream_options", "include_usage", &o->include_usage, why);
 }
 
+/* "telemetry": true, or a number of candidates. */
+static gptoss_status read_telemetry(const cJSON *body, answer_options *o, failure *why) {
+    const cJSON *wish = json_input_get(body, "telemetry");
+    int64_t count = 0;
+    if (!wish || cJSON_IsBool(wish)) {
+        o->telemetry = wish && cJSON_IsTrue(wish);
+        return GPTOSS_OK;
+    }
+    if (!cJSON_IsNumber(wish))
+        return failure_field(why, "telemetry", "telemetry must be true, false or a number of candidates up to %d",
+                             TURN_TOP);
+    TRY(json_input_integer(body, "", "telemetry", 0, TURN_TOP, &count, why));
+    o->telemetry = true;
+    o->n_candidates = (uint32_t)count;
+    return GPTOSS_OK;
+}
+
 /* Wishes that would be granted elsewhere: better refused than overlooked. */
 static gptoss_status refuse_others(const cJSON *body, failure *why) {
     static const char *const fields[][2] = {
-        {"layers", "is chosen when the server starts, with --layers"},
-        {"moe_fallback", "is chosen when the server starts, with --moe-fallback"},
-        {"max_kv", "is chosen when the server starts, with --max-kv"},
-        {"telemetry", "is not supported: use logprobs"},
         {"functions", "is not supported: use tools"},
         {"function_call", "is not supported: use tool_choice"},
         {"audio", "is not supported: the model writes text alone"},
@@ -107,7 +121,7 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
 }
 
 gptoss_status answer_options_read(const cJSON *body, uint32_t n_vocab, answer_options *out, failure *why) {
-    int64_t n = 1, most = 0;
+    int64_t n = 1, most = 0, positions = 0;
     *out = (answer_options){0};
     TRY(refuse_others(body, why));
     TRY(read_sampling(body, out, why));
@@ -117,6 +131,9 @@ gptoss_status answer_options_read(const cJSON *body, uint32_t n_vocab, answer_op
     TRY(json_input_integer(body, "", "n", 1, ANSWER_CHOICES, &n, why));
     TRY(json_input_integer(body, "", "max_tokens", 1, MOST_TOKENS, &most, why));
     TRY(json_input_integer(body, "", "max_completion_tokens", 1, MOST_TOKENS, &most, why));
+    TRY(read_telemetry(body, out, why));
+    TRY(json_input_integer(body, "", "max_kv", 2, MOST_TOKENS, &positions, why));
+    out->positions = (uint32_t)positions;
     out->n = (uint32_t)n;
     out->max_tokens = (uint32_t)most;
     return GPTOSS_OK;
@@ -131,6 +148,10 @@ void answer_options_free(answer_options *o) {
 gptoss_status answer_options_room(const answer_options *o, size_t prompt_tokens, uint32_t positions, uint32_t usual,
                                   const char *prompt_field, const char *length_field, uint32_t *out, failure *why) {
     const char *code = "context_length_exceeded";
+    if (o->positions > positions)
+        return failure_field(why, "max_kv", "max_kv is more than the %u positions that this server has for a request",
+                             positions);
+    if (o->positions) positions = o->positions;
     if (prompt_tokens >= positions)
         return failure_set(why, 422, prompt_field, code,
                            "the prompt has %zu tokens, but prompt and answer together may have %u", prompt_tokens,

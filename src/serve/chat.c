@@ -130,6 +130,7 @@ gptoss_status route_chat(exchange *x, const char *rest, failure *why) {
     c->server = x->server;
     gptoss_status status = chat_request_read(body, tokenizer_count(x->server->model.tokenizer), &c->request, why);
     if (status == GPTOSS_OK) status = models_check(x->server, c->request.model, why);
+    if (status == GPTOSS_OK) status = models_check_engine(x->server, body, why);
     c->heading = (chat_heading){.model = c->request.model ? c->request.model : x->server->model.name,
                                 .created = time(NULL),
                                 .with_usage = c->request.options.include_usage};

@@ -42,16 +42,22 @@ cJSON *chat_usage_json(const chat_usage *u) {
     return usage;
 }
 
-static cJSON *candidate_json(const tokenizer *t, sampler_candidate c) {
+static void add_candidate(cJSON *object, const tokenizer *t, sampler_candidate c) {
     static const double least = -9999; /* JSON has no infinity */
     size_t size;
     buffer text = {0};
     const char *bytes = tokenizer_bytes(t, c.token, &size);
-    cJSON *whole = cJSON_CreateObject(), *list = cJSON_CreateArray();
     if (utf8_repair(bytes ? bytes : "", size, &text, NULL) == GPTOSS_OK)
-        cJSON_AddStringToObject(whole, "token", text.data ? text.data : "");
+        cJSON_AddStringToObject(object, "token", text.data ? text.data : "");
     buffer_free(&text);
-    cJSON_AddNumberToObject(whole, "logprob", (double)c.logprob < least ? least : (double)c.logprob);
+    cJSON_AddNumberToObject(object, "logprob", (double)c.logprob < least ? least : (double)c.logprob);
+}
+
+static cJSON *candidate_json(const tokenizer *t, sampler_candidate c) {
+    size_t size;
+    const char *bytes = tokenizer_bytes(t, c.token, &size);
+    cJSON *whole = cJSON_CreateObject(), *list = cJSON_CreateArray();
+    add_candidate(whole, t, c);
     for (size_t i = 0; i < size; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((unsigned char)bytes[i]));
     cJSON_AddItemToObject(whole, "bytes", list);
     return whole;
@@ -61,6 +67,21 @@ cJSON *chat_logprob_json(const tokenizer *t, const turn_logprob *l, uint32_t n_t
     cJSON *whole = candidate_json(t, l->chosen), *top = cJSON_CreateArray();
     for (uint32_t i = 0; i < l->n_top && i < n_top; i++) cJSON_AddItemToArray(top, candidate_json(t, l->top[i]));
     cJSON_AddItemToObject(whole, "top_logprobs", top);
+    return whole;
+}
+
+cJSON *chat_telemetry_json(const tokenizer *t, const turn_logprob *l) {
+    cJSON *whole = cJSON_CreateObject();
+    cJSON_AddNumberToObject(whole, "id", l->chosen.token);
+    add_candidate(whole, t, l->chosen);
+    cJSON_AddNumberToObject(whole, "entropy", l->entropy);
+    cJSON *list = cJSON_AddArrayToObject(whole, "candidates");
+    for (uint32_t i = 0; i < l->n_top; i++) {
+        cJSON *candidate = cJSON_CreateObject();
+        cJSON_AddNumberToObject(candidate, "id", l->top[i].token);
+        add_candidate(candidate, t, l->top[i]);
+        cJSON_AddItemToArray(list, candidate);
+    }
     return whole;
 }
 
@@ -102,8 +123,10 @@ gptoss_status chat_choice_add(chat_choice *c, const letter *l, const tokenizer *
     default: break;
     }
     turn_logprob p = read_logprob(l);
-    if (!c->logprobs) c->logprobs = cJSON_CreateArray();
-    cJSON_AddItemToArray(c->logprobs, chat_logprob_json(t, &p, n_top));
+    cJSON **list = l->kind == TURN_TELEMETRY ? &c->telemetry : &c->logprobs;
+    if (!*list) *list = cJSON_CreateArray();
+    cJSON_AddItemToArray(*list,
+                         l->kind == TURN_TELEMETRY ? chat_telemetry_json(t, &p) : chat_logprob_json(t, &p, n_top));
     return GPTOSS_OK;
 }
 
@@ -116,6 +139,7 @@ void chat_choice_free(chat_choice *c) {
     }
     free(c->calls);
     cJSON_Delete(c->logprobs);
+    cJSON_Delete(c->telemetry);
     *c = (chat_choice){0};
 }
 
@@ -158,6 +182,8 @@ cJSON *chat_answer_json(const chat_heading *h, chat_choice *choices, uint32_t co
         cJSON_AddItemToObject(choice, "message", message_json(&choices[i]));
         cJSON_AddItemToObject(choice, "logprobs", logprobs ? logprobs_json(choices[i].logprobs) : cJSON_CreateNull());
         if (logprobs) choices[i].logprobs = NULL;
+        if (choices[i].telemetry) cJSON_AddItemToObject(choice, "telemetry", choices[i].telemetry);
+        choices[i].telemetry = NULL;
         cJSON_AddStringToObject(choice, "finish_reason", choices[i].finish);
         cJSON_AddItemToArray(list, choice);
     }
@@ -167,13 +193,14 @@ cJSON *chat_answer_json(const chat_heading *h, chat_choice *choices, uint32_t co
 
 /* ---- in chunks ---- */
 
-/* Takes delta and logprobs. */
-static gptoss_status write_chunk(const chat_heading *h, uint32_t index, cJSON *delta, cJSON *logprobs,
+/* Takes delta, logprobs and telemetry; the latter two may be NULL. */
+static gptoss_status write_chunk(const chat_heading *h, uint32_t index, cJSON *delta, cJSON *logprobs, cJSON *telemetry,
                                  const char *finish, buffer *out, gptoss_error *err) {
     cJSON *whole = begin_object(h, "chat.completion.chunk"), *choice = cJSON_CreateObject();
     cJSON_AddNumberToObject(choice, "index", index);
     cJSON_AddItemToObject(choice, "delta", delta);
     if (logprobs) cJSON_AddItemToObject(choice, "logprobs", logprobs_json(logprobs));
+    if (telemetry) cJSON_AddItemToObject(choice, "telemetry", telemetry);
     cJSON_AddItemToObject(choice, "finish_reason", finish ? cJSON_CreateString(finish) : cJSON_CreateNull());
     cJSON_AddItemToArray(cJSON_AddArrayToObject(whole, "choices"), choice);
     if (h->with_usage) cJSON_AddNullToObject(whole, "usage");
@@ -184,7 +211,7 @@ gptoss_status chat_chunk_begin(const chat_heading *h, uint32_t index, buffer *ou
     cJSON *delta = cJSON_CreateObject();
     cJSON_AddStringToObject(delta, "role", "assistant");
     cJSON_AddStringToObject(delta, "content", "");
-    return write_chunk(h, index, delta, NULL, NULL, out, err);
+    return write_chunk(h, index, delta, NULL, NULL, NULL, out, err);
 }
 
 /* A part of a call; the first one brings its name and an id. */
@@ -206,7 +233,7 @@ static cJSON *call_delta(const letter *l, size_t index, bool first) {
 
 gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *calls, const tokenizer *t,
                                 uint32_t n_top, buffer *out, gptoss_error *err) {
-    cJSON *delta, *logprobs = NULL;
+    cJSON *delta, *logprobs = NULL, *telemetry = NULL;
     switch ((turn_letter)l->kind) {
     case TURN_CALL: delta = call_delta(l, (*calls)++, true); break;
     case TURN_ARGUMENTS: delta = call_delta(l, *calls - 1, false); break;
@@ -217,16 +244,23 @@ gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *
         cJSON_AddItemToArray(logprobs, chat_logprob_json(t, &p, n_top));
         break;
     }
+    case TURN_TELEMETRY: {
+        turn_logprob p = read_logprob(l);
+        delta = cJSON_CreateObject();
+        telemetry = cJSON_CreateArray();
+        cJSON_AddItemToArray(telemetry, chat_telemetry_json(t, &p));
+        break;
+    }
     default:
         delta = cJSON_CreateObject();
         cJSON_AddStringToObject(delta, l->kind == TURN_REASONING ? "reasoning_content" : "content", l->data);
     }
-    return write_chunk(h, l->sender, delta, logprobs, NULL, out, err);
+    return write_chunk(h, l->sender, delta, logprobs, telemetry, NULL, out, err);
 }
 
 gptoss_status chat_chunk_finish(const chat_heading *h, uint32_t index, const char *finish, buffer *out,
                                 gptoss_error *err) {
-    return write_chunk(h, index, cJSON_CreateObject(), NULL, finish, out, err);
+    return write_chunk(h, index, cJSON_CreateObject(), NULL, NULL, finish, out, err);
 }
 
 gptoss_status chat_chunk_usage(const chat_heading *h, const chat_usage *usage, buffer *out, gptoss_error *err) {

@@ -28,6 +28,9 @@ cJSON *chat_usage_json(const chat_usage *u);
 /* {"token", "logprob", "bytes", "top_logprobs"}, as many of the latter as n_top. */
 cJSON *chat_logprob_json(const tokenizer *t, const turn_logprob *l, uint32_t n_top);
 
+/* {"id", "token", "logprob", "entropy", "candidates": [{"id", "token", "logprob"}]} */
+cJSON *chat_telemetry_json(const tokenizer *t, const turn_logprob *l);
+
 /* ---- whole ---- */
 
 typedef struct chat_call {
@@ -39,14 +42,15 @@ typedef struct chat_choice { /* zero-initialize */
     buffer reasoning, content;
     chat_call *calls; /* [call_count] */
     size_t call_count;
-    cJSON *logprobs; /* array, or NULL */
+    cJSON *logprobs; /* array, or NULL; so is ... */
+    cJSON *telemetry;
     const char *finish;
 } chat_choice;
 
 gptoss_status chat_choice_add(chat_choice *c, const letter *l, const tokenizer *t, uint32_t n_top, gptoss_error *err);
 void chat_choice_free(chat_choice *c);
 
-/* {"object": "chat.completion", ...}. Moves the choices' logprobs into it. NULL when memory runs out. */
+/* {"object": "chat.completion", ...}. Moves the choices' logprobs and telemetry into it. NULL when memory runs out. */
 cJSON *chat_answer_json(const chat_heading *h, chat_choice *choices, uint32_t count, bool logprobs,
                         const chat_usage *usage);
 

@@ -42,6 +42,8 @@ gptoss_status chat_turn_plan(const server *s, const chat_request *r, chat_turn *
                             .sampling = o->sampling,
                             .logprobs = r->logprobs,
                             .n_top = r->n_top,
+                            .telemetry = o->telemetry,
+                            .n_candidates = o->n_candidates,
                             .stops = o->stops,
                             .stop_count = o->stop_count,
                             .tokenizer = s->model.tokenizer,

@@ -16,6 +16,7 @@ static const double SILENCE_SECONDS = 10;
 typedef struct completion_choice {
     buffer text;
     cJSON *tokens, *token_logprobs, *top_logprobs, *offsets; /* NULL unless asked for */
+    cJSON *telemetry;                                        /* array, or NULL */
     size_t offset;                                           /* characters of the tokens so far */
     const char *finish;
 } completion_choice;
@@ -52,6 +53,7 @@ static void completion_close(void *context) {
         cJSON_Delete(k->token_logprobs);
         cJSON_Delete(k->top_logprobs);
         cJSON_Delete(k->offsets);
+        cJSON_Delete(k->telemetry);
     }
     for (uint32_t i = 0; c->prompts && i < c->count; i++) tokens_free(&c->prompts[i]);
     for (uint32_t i = 0; c->echoes && i < c->count; i++) buffer_free(&c->echoes[i]);
@@ -151,6 +153,7 @@ static gptoss_status read_request(completion *c, failure *why) {
     c->logprobs = top >= 0;
     c->n_top = top > 0 ? (uint32_t)top : 0;
     TRY(models_check(c->server, c->model, why));
+    TRY(models_check_engine(c->server, body, why));
     return read_prompts(c, why);
 }
 
@@ -182,6 +185,14 @@ static gptoss_status add_logprob(completion *c, completion_choice *k, const lett
     return k->tokens ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "out of memory for logprobs");
 }
 
+static gptoss_status add_telemetry(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
+    turn_logprob p;
+    memcpy(&p, l->data, sizeof p);
+    if (!k->telemetry) k->telemetry = cJSON_CreateArray();
+    cJSON_AddItemToArray(k->telemetry, chat_telemetry_json(c->server->model.tokenizer, &p));
+    return k->telemetry ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "out of memory for telemetry");
+}
+
 /* Takes the choice's logprobs. */
 static cJSON *logprobs_json(completion_choice *k) {
     cJSON *whole = cJSON_CreateObject();
@@ -199,6 +210,8 @@ static cJSON *choice_json(const completion *c, uint32_t index, const char *text,
     cJSON_AddNumberToObject(choice, "index", index);
     cJSON_AddStringToObject(choice, "text", text);
     cJSON_AddItemToObject(choice, "logprobs", c->logprobs && k->tokens ? logprobs_json(k) : cJSON_CreateNull());
+    if (k->telemetry) cJSON_AddItemToObject(choice, "telemetry", k->telemetry);
+    k->telemetry = NULL;
     cJSON_AddItemToObject(choice, "finish_reason", finish ? cJSON_CreateString(finish) : cJSON_CreateNull());
     return choice;
 }
@@ -225,6 +238,7 @@ static gptoss_status on_letter(void *context, const letter *l, gptoss_error *err
     completion *c = context;
     completion_choice *k = &c->choices[l->sender];
     if (l->kind == TURN_LOGPROB) return add_logprob(c, k, l, err);
+    if (l->kind == TURN_TELEMETRY) return add_telemetry(c, k, l, err);
     if (l->kind != TURN_CONTENT) return GPTOSS_OK;
     if (c->options.stream) return write_chunk(c, l->sender, l->data, NULL, err);
     return buffer_append(&k->text, l->data, l->size, err);
@@ -260,6 +274,8 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
                           .sampling = c->options.sampling,
                           .logprobs = c->logprobs,
                           .n_top = c->n_top,
+                          .telemetry = c->options.telemetry,
+                          .n_candidates = c->options.n_candidates,
                           .stops = c->options.stops,
                           .stop_count = c->options.stop_count,
                           .tokenizer = s->model.tokenizer,

@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "serve/json_input.h"
 #include "serve/routes.h"
 
 static cJSON *describe(const server *s, const char *id) {
@@ -21,6 +22,19 @@ gptoss_status models_check(const server *s, const char *name, failure *why) {
     if (known) return GPTOSS_OK;
     return failure_set(why, 404, "model", "model_not_found",
                        "there is no model \"%.100s\" here: the one there is is \"%.200s\"", name, s->model.name);
+}
+
+gptoss_status models_check_engine(const server *s, const cJSON *body, failure *why) {
+    int64_t layers = s->model.n_layers;
+    bool fallback = s->model.expert_0_only;
+    TRY(json_input_integer(body, "", "layers", 1, UINT32_MAX, &layers, why));
+    TRY(json_input_bool(body, "", "moe_fallback", &fallback, why));
+    if (layers != s->model.n_layers)
+        return failure_field(why, "layers", "this server runs %u layers, not %lld: serve --layers %lld would",
+                             s->model.n_layers, (long long)layers, (long long)layers);
+    if (fallback == s->model.expert_0_only) return GPTOSS_OK;
+    return failure_field(why, "moe_fallback", "this server was started %s --moe-fallback",
+                         s->model.expert_0_only ? "with" : "without");
 }
 
 gptoss_status route_models(exchange *x, const char *rest, failure *why) {

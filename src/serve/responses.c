@@ -260,6 +260,7 @@ gptoss_status route_responses(exchange *x, const char *rest, failure *why) {
     gptoss_status status =
         responses_request_read(body, tokenizer_count(s->model.tokenizer), s->responses->store, &r->request, why);
     if (status == GPTOSS_OK) status = models_check(s, r->request.chat.model, why);
+    if (status == GPTOSS_OK) status = models_check_engine(s, r->request.chat.body, why);
     if (status == GPTOSS_OK) status = begin(r, x, why);
     if (status == GPTOSS_OK && r->request.background) {
         status = answer_from_background(r, x, why);

@@ -16,6 +16,7 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
         {"response_format", "belongs to /v1/chat/completions: use text.format"},
         {"reasoning_effort", "belongs to /v1/chat/completions: use reasoning.effort"},
         {"logprobs", "belongs to /v1/chat/completions: use include and top_logprobs"},
+        {"telemetry", "belongs to /v1/chat/completions and /v1/completions"},
         {"n", "belongs to /v1/chat/completions: a response is one answer"},
         {"conversation", "is not supported: use previous_response_id"},
         {"prompt", "is not supported: write the prompt as input and instructions"},

@@ -34,4 +34,9 @@ gptoss_status route_detokenize(exchange *x, const char *rest, failure *why);
 /* Whether `name` (NULL: not given) is the model; 404 otherwise. */
 gptoss_status models_check(const server *s, const char *name, failure *why);
 
+/* Whether "layers" and "moe_fallback", where a body has them, are what the server was started with: a wave holds tokens
+ * of many requests and goes through all layers, so that they cannot differ between requests. 400 otherwise. */
+struct cJSON;
+gptoss_status models_check_engine(const server *s, const struct cJSON *body, failure *why);
+
 #endif

@@ -38,7 +38,9 @@ typedef struct server_model {
     const harmony *harmony;
     const token_mask *masks;
     uint32_t n_vocab, positions; /* of prompt and answer together */
-    uint32_t most_requests;      /* at work and waiting */
+    uint32_t n_layers;           /* that are run */
+    bool expert_0_only;
+    uint32_t most_requests; /* at work and waiting */
 } server_model;
 
 typedef struct server server;

@@ -72,11 +72,17 @@ static gptoss_status add_raw(turn *t, uint32_t token, gptoss_error *err) {
     return status;
 }
 
+static gptoss_status put_report(turn *t, turn_letter kind, const scheduler_token *token, uint32_t n_top,
+                                gptoss_error *err) {
+    const sampler_report *r = token->report;
+    turn_logprob l = {.chosen = {token->token, r->logprob}, .entropy = r->entropy};
+    l.n_top = r->n_top < n_top ? r->n_top : n_top;
+    if (l.n_top > 0) memcpy(l.top, r->top, l.n_top * sizeof *l.top);
+    return put(t, kind, &l, sizeof l, err);
+}
+
 static gptoss_status put_logprob(turn *t, const scheduler_token *token, gptoss_error *err) {
-    turn_logprob l = {.chosen = {token->token, token->report->logprob}};
-    l.n_top = token->report->n_top < TURN_TOP ? token->report->n_top : TURN_TOP;
-    if (l.n_top > 0) memcpy(l.top, token->report->top, l.n_top * sizeof *l.top);
-    return put(t, TURN_LOGPROB, &l, sizeof l, err);
+    return put_report(t, TURN_LOGPROB, token, t->plan.n_top, err);
 }
 
 /* ---- calls of the scheduler ---- */
@@ -107,6 +113,7 @@ static gptoss_status take(turn *t, const scheduler_token *token, bool *go_on, gp
     }
     if (token->step == 0) t->first_token = clock_seconds();
     if (token->report) t->logprob += (double)token->report->logprob;
+    if (t->plan.telemetry) TRY(put_report(t, TURN_TELEMETRY, token, t->plan.n_candidates, err));
     if (!t->parser) {
         bool over = tokenizer_ends_text(text, token->token);
         if (!over && t->plan.logprobs) TRY(put_logprob(t, token, err));
@@ -208,8 +215,8 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .n_prompt = plan->n_prompt,
                                        .max_tokens = plan->max_tokens,
                                        .sampling = plan->sampling,
-                                       .report = plan->logprobs,
-                                       .n_top = plan->n_top,
+                                       .report = plan->logprobs || plan->telemetry,
+                                       .n_top = plan->n_top > plan->n_candidates ? plan->n_top : plan->n_candidates,
                                        .not_cached = plan->not_cached,
                                        .context = out,
                                        .allows = out->constraint ? allows : NULL,

@@ -15,6 +15,7 @@ typedef enum turn_letter {
     TURN_CALL,      /* a call begins: the function's name */
     TURN_ARGUMENTS, /* text of the call that began last */
     TURN_LOGPROB,   /* turn_logprob: of a token of the content; its text comes before or after */
+    TURN_TELEMETRY, /* turn_logprob: of any token, whatever it is for */
     /* Of plans that want messages told apart: */
     TURN_WORK,   /* the model has begun to read the prompt */
     TURN_MESSAGE /* what comes next is of a new message */
@@ -24,6 +25,7 @@ enum { TURN_TOP = 20 };
 
 typedef struct turn_logprob {
     sampler_candidate chosen;
+    double entropy; /* nats */
     uint32_t n_top;
     sampler_candidate top[TURN_TOP];
 } turn_logprob;
@@ -44,6 +46,8 @@ typedef struct turn_plan { /* borrowed until the turn has ended, except for the 
     sampler_settings sampling;
     bool logprobs;
     uint32_t n_top; /* at most TURN_TOP */
+    bool telemetry;
+    uint32_t n_candidates; /* of it; at most TURN_TOP */
     const char *const *stops;
     size_t stop_count;
     const tokenizer *tokenizer;

@@ -192,8 +192,8 @@ static void survives_requests_that_are_almost_right(void **state) {
     (void)state;
     static const char question[] =
         "{\"messages\":[{\"role\":\"user\",\"content\":\"What is 2+2?\"}],\"temperature\":0,\"max_tokens\":50}";
-    static const char *const flags[] = {"--max-kv",   "256", "--max-tokens",   "4", "--threads", "1",
-                                        "--parallel", "4",   "--idle-timeout", "5", "--alias",   "demo",
+    static const char *const flags[] = {"--max-kv",   "256", "--max-tokens",   "4",   "--threads", "1",
+                                        "--parallel", "4",   "--idle-timeout", "600", "--alias",   "demo",
                                         NULL};
     pthread_t threads[THREADS];
     server = served_start(2, flags);

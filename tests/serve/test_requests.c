@@ -171,7 +171,7 @@ static void names_the_field_that_is_wrong(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"{" HELLO ",\"temperature\":2.1}", "temperature"},
-        {"{" HELLO ",\"layers\":2}", "layers"},
+        {"{" HELLO ",\"telemetry\":\"all\"}", "telemetry"},
         {"{" HELLO ",\"functions\":[]}", "functions"},
         {"{" HELLO ",\"harmony\":false}", "harmony"},
         {"{" HELLO ",\"temperature\":\"hot\"}", "temperature"},
