@@ -43,10 +43,10 @@ static void print_slice(const inspect_style *style, const gguf_file *file) {
         return;
     }
     fprintf(out,
-            ",\n \"slice\": {\"layers\": [%u, %u], \"experts\": [%u, %u], \"embedding\": %s, \"output\": %s, "
-            "\"source\": \"%016" PRIx64 "\"}",
-            e.layer_begin, e.layer_end, e.expert_begin, e.expert_end, e.embedding ? "true" : "false",
-            e.output ? "true" : "false", e.source);
+            ",\n \"slice\": {\"layers\": [%u, %u], \"experts\": [%u, %u], \"kv_heads\": [%u, %u], "
+            "\"embedding_rows\": [%u, %u], \"output_rows\": [%u, %u], \"source\": \"%016" PRIx64 "\"}",
+            e.layer_begin, e.layer_end, e.expert_begin, e.expert_end, e.kv_head_begin, e.kv_head_end, e.embedding_begin,
+            e.embedding_end, e.output_begin, e.output_end, e.source);
 }
 
 static void print_metadata(const inspect_style *style, const gguf_file *file) {

@@ -63,10 +63,10 @@ static void print_file(FILE *out, const gguf_file *file) {
 static void print_slice(FILE *out, const gguf_file *file) {
     hparams hp;
     extent e;
-    char holds[160];
+    char holds[EXTENT_TEXT];
     if (hparams_read(file, &hp, NULL) != GPTOSS_OK || extent_read(file, &hp, &e, NULL) != GPTOSS_OK || !e.is_slice)
         return;
-    extent_describe(&e, &hp, holds, sizeof holds);
+    extent_describe(&e, &hp, holds);
     fprintf(out, "a slice with %s, of the file with fingerprint %016" PRIx64 "\n", holds, e.source);
 }
 

@@ -183,15 +183,14 @@ static kv_room room_of(const arguments *a, const plan_report *r) {
                      .type = a->kv_type};
 }
 
-static gptoss_status place(const arguments *a, const gguf_file *file, const model_sizes *sizes, plan_report *r,
-                           gptoss_error *err) {
+static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_report *r, gptoss_error *err) {
     kv_room room = room_of(a, r);
     plan_wish wish = wish_of(a, r);
     plan_node *nodes;
     plan_model fallback = {0};
     TRY(mem_array(r->ranks, sizeof *nodes, "plan", &nodes, err));
     for (uint32_t i = 0; i < r->ranks; i++) nodes[i] = node_for_plan(&r->nodes[i]);
-    gptoss_status status = model_needs(file, sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
+    gptoss_status status = model_needs(sizes, &r->hp, r->model.n_layers, true, &room, &fallback, err);
     if (status == GPTOSS_OK) {
         status = placement_find(&r->model, nodes, r->ranks, &wish, &r->placement, err);
         if (status == GPTOSS_NO_MEMORY) status = explain_shortage(r, nodes, &wish, &fallback, err);
@@ -239,8 +238,8 @@ static gptoss_status plan_file(const arguments *a, const gguf_file *file, plan_r
     TRY(weights_check(file, &r->hp, r->model.n_layers, err));
     TRY(model_sizes_read(file, &r->hp, &sizes, err));
     kv_room room = room_of(a, r);
-    gptoss_status status = model_needs(file, &sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
-    if (status == GPTOSS_OK) status = place(a, file, &sizes, r, err);
+    gptoss_status status = model_needs(&sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
+    if (status == GPTOSS_OK) status = place(a, &sizes, r, err);
     model_sizes_free(&sizes);
     return status;
 }

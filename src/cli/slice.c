@@ -132,8 +132,7 @@ static gptoss_status extent_of_rank(const request *r, uint32_t rank, const gguf_
     model_sizes sizes;
     placement p;
     TRY(model_sizes_read(file, hp, &sizes, err));
-    gptoss_status status =
-        placement_among_equals(file, &sizes, hp, hp->n_layers, r->what.expert_end == 1, r->of, 1, &p, err);
+    gptoss_status status = placement_among_equals(&sizes, hp, hp->n_layers, r->what.expert_end == 1, r->of, 1, &p, err);
     model_sizes_free(&sizes);
     if (status != GPTOSS_OK) return status;
     *out = r->what;
@@ -163,8 +162,8 @@ static gptoss_status write_slice(const arguments *a, const gguf_file *file, cons
     if (status != GPTOSS_OK) return status;
     struct stat s = {0};
     stat(path, &s);
-    char holds[160];
-    extent_describe(what, hp, holds, sizeof holds);
+    char holds[EXTENT_TEXT];
+    extent_describe(what, hp, holds);
     printf("%s: %s; %zu tensors, %.3f GB, written in %.1f s\n", path, holds, tensors, (double)s.st_size / 1e9,
            clock_seconds() - start);
     return GPTOSS_OK;
@@ -177,8 +176,9 @@ static gptoss_status write_slices(const arguments *a, const gguf_file *file, con
         extent what = r.what;
         char *path;
         if (r.of) TRY(extent_of_rank(&r, rank, file, hp, &what, err));
-        what.embedding = what.layer_begin == 0;
-        what.output = what.layer_end == hp->n_layers || a->with_output;
+        what.kv_head_end = hp->n_kv_heads;
+        what.embedding_end = what.layer_begin == 0 ? hp->n_vocab : 0;
+        what.output_end = what.layer_end == hp->n_layers || a->with_output ? hp->n_vocab : 0;
         TRY(rank_path_expand(a->out, (int)rank, &path, err));
         gptoss_status status = write_slice(a, file, hp, &what, path, err);
         free(path);

@@ -21,8 +21,8 @@ static rank_offer make_offer(const engine *e) {
     const cluster *c = &e->cluster;
     rank_offer o = {e->extent.layer_begin,
                     e->extent.layer_end,
-                    e->extent.embedding,
-                    e->extent.output,
+                    e->extent.embedding_end == e->hp.n_vocab,
+                    e->extent.output_end == e->hp.n_vocab,
                     machine_usable(machine_memory("") / (uint64_t)c->local_size),
                     (uint64_t)plan_node_default().read_rate};
     if (c->local_size == c->size) return o;
@@ -38,7 +38,7 @@ static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *
                     .positions = planned < e->hp.context ? planned : e->hp.context,
                     .chunk = e->config.chunk,
                     .type = e->config.kv_type};
-    return model_needs(e->file, &e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
+    return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
 /* The best cut. Where memory is too small for any, the one with which no rank lacks more than it must: weights are

@@ -40,16 +40,18 @@ static gptoss_status make_sizes(engine *e, gptoss_error *err) {
 static gptoss_status learn_from(engine *e, int teacher, gptoss_error *err) {
     const cluster *c = &e->cluster;
     hparams hp = e->hp;
-    uint64_t told[3] = {e->extent.source, e->sizes.embedding, e->sizes.output};
+    uint64_t told[] = {e->extent.source, e->sizes.embedding, e->sizes.output, e->sizes.kv_head_step};
     cluster_broadcast_from(c, teacher, &hp, sizeof hp);
     cluster_broadcast_from(c, teacher, told, sizeof told);
     gptoss_status status = GPTOSS_OK;
     if (!e->file) {
         e->hp = hp;
-        e->extent = (extent){0, hp.n_layers, 0, hp.n_experts, true, true, false, told[0]}; /* it can have all */
+        e->extent = extent_whole(&hp); /* it can have all */
+        e->extent.source = told[0];
         status = make_sizes(e, err);
         e->sizes.embedding = told[1];
         e->sizes.output = told[2];
+        e->sizes.kv_head_step = (uint32_t)told[3];
     }
     TRY(cluster_agree(c, status, err));
     TRY(cluster_same(c, e->extent.source, "the model file", err));
@@ -73,34 +75,20 @@ gptoss_status supply_learn(engine *e, gptoss_error *err) {
 
 /* What a rank has and what it needs. */
 typedef struct standing {
-    uint64_t has_file, layer_begin, layer_end, expert_begin, expert_end, embedding, output;
-    uint64_t need_begin, need_end;
+    uint64_t has_file;
+    extent held, needed;
 } standing;
+_Static_assert(sizeof(standing) % sizeof(uint64_t) == 0, "standings are gathered as plain numbers");
 enum { STANDING_WORDS = sizeof(standing) / sizeof(uint64_t) };
 
 static standing my_standing(const engine *e) {
-    const extent *x = &e->extent;
-    return (standing){e->file != NULL, x->layer_begin, x->layer_end,         x->expert_begin,   x->expert_end,
-                      x->embedding,    x->output,      e->slice.layer_begin, e->slice.layer_end};
-}
-
-static extent need_of(const engine *e, const standing *all, int rank) {
-    return (extent){.layer_begin = (uint32_t)all[rank].need_begin,
-                    .layer_end = (uint32_t)all[rank].need_end,
-                    .expert_end = e->config.expert_0_only ? 1 : e->hp.n_experts,
-                    .embedding = rank == 0,
-                    .output = rank == e->cluster.size - 1};
+    return (standing){e->file != NULL, e->extent, extent_of_slice(&e->slice)};
 }
 
 /* The lowest rank whose file has all of `need`; -1: none. */
 static int sender_of(const engine *e, const standing *all, const extent *need) {
-    for (int i = 0; i < e->cluster.size; i++) {
-        const standing *s = &all[i];
-        if (s->has_file && s->layer_begin <= need->layer_begin && s->layer_end >= need->layer_end &&
-            s->expert_begin <= need->expert_begin && s->expert_end >= need->expert_end &&
-            s->embedding >= need->embedding && s->output >= need->output)
-            return i;
-    }
+    for (int i = 0; i < e->cluster.size; i++)
+        if (all[i].has_file && extent_includes(&all[i].held, need)) return i;
     return -1;
 }
 
@@ -119,11 +107,11 @@ static gptoss_status transfer(engine *e, const standing *all, gptoss_error *err)
     gptoss_status status = GPTOSS_OK;
     for (int to = 0; to < e->cluster.size; to++) {
         if (all[to].has_file) continue;
-        extent need = need_of(e, all, to);
-        int from = sender_of(e, all, &need);
+        const extent *need = &all[to].needed;
+        int from = sender_of(e, all, need);
         gptoss_error *told = status == GPTOSS_OK ? err : NULL; /* the first fault is the one to tell */
         gptoss_status result = GPTOSS_OK;
-        if (e->cluster.rank == from) result = send_slice(e, &need, to, told);
+        if (e->cluster.rank == from) result = send_slice(e, need, to, told);
         if (e->cluster.rank == to) result = delivery_receive(from, &how, &e->slice_path, told);
         if (status == GPTOSS_OK) status = result;
     }
@@ -133,14 +121,12 @@ static gptoss_status transfer(engine *e, const standing *all, gptoss_error *err)
 /* Every rank comes to the same conclusion. */
 static gptoss_status check_senders(const engine *e, const standing *all, gptoss_error *err) {
     for (int to = 0; to < e->cluster.size; to++) {
-        extent need = need_of(e, all, to);
-        if (!all[to].has_file && sender_of(e, all, &need) < 0)
-            return error_set(err, GPTOSS_BAD_INPUT,
-                             "rank %d has no file, and no rank has all of layers %u to %u%s to send", to,
-                             need.layer_begin, need.layer_end - 1,
-                             need.embedding ? " with the embedding"
-                             : need.output  ? " with the output"
-                                            : "");
+        const extent *need = &all[to].needed;
+        if (all[to].has_file || sender_of(e, all, need) >= 0) continue;
+        char lacks[EXTENT_TEXT];
+        extent_describe(need, &e->hp, lacks);
+        return error_set(err, GPTOSS_BAD_INPUT, "rank %d has no file, and no rank has all of its slice to send: %s", to,
+                         lacks);
     }
     return GPTOSS_OK;
 }

@@ -9,7 +9,8 @@
 #include "gguf/types.h"
 #include "kernels/activations.h"
 
-/* W[rows][cols], row-major, each row `row_bytes` = gguf_row_bytes(type, cols) bytes; borrowed, any alignment. */
+/* W[rows][cols], row-major, each row beginning `row_bytes` >= gguf_row_bytes(type, cols) bytes behind the one before;
+ * borrowed, any alignment. */
 typedef struct matrix {
     gguf_type type;
     uint32_t rows, cols;

@@ -7,7 +7,8 @@
 #include "kernels/ops.h"
 #include "model/stage_internal.h"
 
-/* The query heads of one token that share a key-value head, over the positions [begin, end) they see. */
+/* The query heads of one token that share a key-value head, over the positions [begin, end) they see. Heads are counted
+ * from the first of the slice. */
 typedef struct item {
     uint32_t token, kv_head;
     uint32_t begin, end;
@@ -38,7 +39,7 @@ void attention_begin(stage *s) {
 static void rope_and_store_step(void *context, int worker, int workers) {
     stage *s = context;
     const attention *a = &s->attention;
-    uint32_t n_kv_heads = s->hp.n_kv_heads, dim = s->hp.head_dim, group = group_of(s);
+    uint32_t n_kv_heads = s->n_kv_heads, dim = s->hp.head_dim, group = group_of(s);
     uint64_t begin, end;
     team_share((uint64_t)s->count * n_kv_heads, 1, worker, workers, &begin, &end);
     for (uint64_t i = begin; i < end; i++) { /* one key-value head of one token, and its query heads */
@@ -60,14 +61,14 @@ static void rope_and_store_step(void *context, int worker, int workers) {
 
 static attend_query query_of(const stage *s, const item *i) {
     uint32_t group = group_of(s), head = i->kv_head * group;
-    return (attend_query){.q = s->q + ((size_t)i->token * s->hp.n_heads + head) * s->hp.head_dim,
+    return (attend_query){.q = s->q + ((size_t)i->token * s->n_heads + head) * s->hp.head_dim,
                           .sinks = s->layer->sinks + head,
                           .heads = group,
                           .scale = s->attention.scale};
 }
 
 static float *result_of(const stage *s, const item *i) {
-    return s->attended + ((size_t)i->token * s->hp.n_heads + i->kv_head * group_of(s)) * s->hp.head_dim;
+    return s->attended + ((size_t)i->token * s->n_heads + i->kv_head * group_of(s)) * s->hp.head_dim;
 }
 
 static float *scratch_of(const attention *a, int worker) { return a->scratch + (size_t)worker * a->scratch_size; }
@@ -110,9 +111,9 @@ static void attend_step(void *context, int worker, int workers) {
     attention_share *share = &s->attention.shares[worker];
     uint64_t per_head = 0, at = 0, from, to;
     for (uint32_t t = 0; t < s->count; t++) per_head += item_at(s, t, 0).end - item_at(s, t, 0).begin;
-    team_share(per_head * s->hp.n_kv_heads, 1, worker, workers, &from, &to);
+    team_share(per_head * s->n_kv_heads, 1, worker, workers, &from, &to);
     *share = (attention_share){0};
-    for (uint32_t n = 0; n < s->count * s->hp.n_kv_heads && at < to; n++) {
+    for (uint32_t n = 0; n < s->count * s->n_kv_heads && at < to; n++) {
         item i = item_at(s, n % s->count, n / s->count);
         uint64_t last = at + last_piece(&i);
         if (at >= from) {

@@ -1,45 +1,69 @@
 /* extent.h: how much of a model a file holds: all of it, or what a slice file says of itself.
  *
  * A slice file is a valid GGUF with the metadata of the whole model (the tokenizer only where the embedding is) and
- * some of its tensors; of expert banks it may hold a range of the experts. It is told by these keys:
+ * some of its tensors, of which it may hold what belongs to some KV heads, experts or rows. These keys tell of it:
  *
- *   gptoss-dist.slice.version       u32       1
- *   gptoss-dist.slice.layers        u32[2]    the first layer and the one behind the last
- *   gptoss-dist.slice.experts       u32[2]    the same of experts
- *   gptoss-dist.slice.embedding     bool      with token_embd and the tokenizer, as the first rank needs
- *   gptoss-dist.slice.output        bool      with output_norm and output, as the last rank needs
- *   gptoss-dist.slice.vocabulary    u32       rows of token_embd, which may be elsewhere
- *   gptoss-dist.slice.source        u64       gguf_fingerprint of the whole file
- *   gptoss-dist.slice.layer_bytes   u64[]     of each layer of the model: its tensors without the experts'
- *   gptoss-dist.slice.expert_bytes  u64[]     of each layer of the model: one of its experts
- *   gptoss-dist.slice.outer_bytes   u64[2]    of the embedding, of the output */
+ *   gptoss-dist.slice.version         u32       2
+ *   gptoss-dist.slice.layers          u32[2]    the first layer and the one behind the last
+ *   gptoss-dist.slice.kv_heads        u32[2]    the same of KV heads: their rows of attn_q, attn_k and attn_v, with
+ * their biases and sinks, and their columns of attn_output gptoss-dist.slice.experts         u32[2]    the same of
+ * experts; equal: none gptoss-dist.slice.embedding_rows  u32[2]    the same of rows of token_embd; with row 0 comes the
+ * tokenizer gptoss-dist.slice.output_rows     u32[2]    the same of rows of output; with any of them comes output_norm
+ *   gptoss-dist.slice.vocabulary      u32       rows of a whole token_embd
+ *   gptoss-dist.slice.source          u64       gguf_fingerprint of the whole file
+ *   gptoss-dist.slice.layer_bytes     u64[]     of each layer of the model: its tensors without the experts'
+ *   gptoss-dist.slice.expert_bytes    u64[]     of each layer of the model: one of its experts
+ *   gptoss-dist.slice.outer_bytes     u64[2]    of the embedding, of the output
+ *   gptoss-dist.slice.kv_head_step    u32       KV heads that can be cut from others in multiples of this only, since
+ *                                               blocks of the model's attn_output have columns of so many
+ *
+ * Slices of version 1 hold all KV heads and do not know their step; instead of ranges of rows they have
+ *
+ *   gptoss-dist.slice.embedding       bool      with all of token_embd
+ *   gptoss-dist.slice.output          bool      with all of output */
 #ifndef MODEL_EXTENT_H
 #define MODEL_EXTENT_H
 
-#include "model/hparams.h"
+#include "model/slice.h"
 
 #define SLICE_KEYS "gptoss-dist.slice."
-enum { SLICE_VERSION = 1 };
+enum { SLICE_VERSION = 2 };
 
+/* Ranges as in a slice. */
 typedef struct extent {
     uint32_t layer_begin, layer_end;
+    uint32_t kv_head_begin, kv_head_end;
     uint32_t expert_begin, expert_end;
-    bool embedding, output;
+    uint32_t embedding_begin, embedding_end;
+    uint32_t output_begin, output_end;
     bool is_slice;
     uint64_t source; /* gguf_fingerprint of the whole model's file; slices of one file have the same */
 } extent;
 
+extent extent_whole(const hparams *hp);
+
+/* What a file must hold for a rank's slice. */
+extent extent_of_slice(const slice *s);
+
+/* Whether a file that holds `held` has all of `needed`. */
+bool extent_includes(const extent *held, const extent *needed);
+
 /* GPTOSS_BAD_INPUT when a slice's keys are missing or contradict the model. */
 gptoss_status extent_read(const gguf_file *file, const hparams *hp, extent *out, gptoss_error *err);
 
-/* "layers 8 to 15 of 24, experts 0 to 3 of 32, with the output" into text[size]. */
-void extent_describe(const extent *e, const hparams *hp, char *text, size_t size);
+/* Whether the tokenizer goes with it. */
+bool extent_has_tokenizer(const extent *e);
+
+/* "layers 8 to 15 of 24, experts 0 to 3 of 32, the output". */
+enum { EXTENT_TEXT = 256 };
+void extent_describe(const extent *e, const hparams *hp, char text[EXTENT_TEXT]);
 
 /* Bytes of a whole model, whether or not they are in the file at hand. */
 typedef struct model_sizes {
     uint64_t embedding, output; /* output: with its norm */
     uint64_t *layers, *experts; /* [n_layers], as the keys layer_bytes and expert_bytes; owned */
     uint32_t n_layers, n_experts, n_experts_used;
+    uint32_t kv_head_step; /* ranks hold KV heads in multiples of this, which divides their number; see kv_head_step */
 } model_sizes;
 
 /* Of a file that weights_check accepted. Layers that are neither in the file nor told by it count 0. */

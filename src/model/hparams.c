@@ -108,14 +108,14 @@ static gptoss_status read_heads(const reader *r, hparams *hp, gptoss_error *err)
     return GPTOSS_OK;
 }
 
-/* Rows of the embedding, which a slice (model/extent.h) may have only told us of. */
+/* Rows of the embedding, of which a slice (model/extent.h) only tells when it lacks any of them. */
 static gptoss_status read_vocabulary(const reader *r, uint32_t *out, gptoss_error *err) {
     const gguf_tensor *embedding = gguf_find_tensor(r->file, "token_embd.weight");
     uint64_t n;
-    if (embedding)
+    if (!gguf_as_u64(gguf_find_value(r->file, "gptoss-dist.slice.vocabulary"), &n)) {
+        if (!embedding) return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor token_embd.weight is missing", r->path);
         n = embedding->dims[1];
-    else if (!gguf_as_u64(gguf_find_value(r->file, "gptoss-dist.slice.vocabulary"), &n))
-        return error_set(err, GPTOSS_BAD_INPUT, "%s: tensor token_embd.weight is missing", r->path);
+    }
     if (n < 1 || n > 1 << 24)
         return error_set(err, GPTOSS_BAD_INPUT, "%s: a vocabulary of %llu tokens is impossible", r->path,
                          (unsigned long long)n);

@@ -19,6 +19,10 @@ kv_paging kv_room_paging(const hparams *hp, const kv_room *room) {
     return p;
 }
 
+static uint32_t heads_of(const hparams *hp, const kv_room *room) {
+    return room->kv_heads ? room->kv_heads : hp->n_kv_heads;
+}
+
 static kv_kind layer_kind(uint32_t layer) { return hparams_is_windowed(layer) ? KV_WINDOW : KV_FULL; }
 
 static kv_type kind_type(kv_kind kind, const kv_room *room) {
@@ -43,7 +47,7 @@ static gptoss_status allocate(size_t pages, size_t page_bytes, void **memory, ui
 gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room,
                             kv_cache *out, gptoss_error *err) {
     kv_cache cache = {.n_layers = layer_end - layer_begin,
-                      .n_kv_heads = hp->n_kv_heads,
+                      .n_kv_heads = heads_of(hp, room),
                       .head_dim = hp->head_dim,
                       .paging = kv_room_paging(hp, room)};
     gptoss_status status = mem_array(cache.n_layers, sizeof *cache.layers, "KV cache", &cache.layers, err);
@@ -52,7 +56,7 @@ gptoss_status kv_cache_open(const hparams *hp, uint32_t layer_begin, uint32_t la
         layer->kind = layer_kind(layer_begin + i);
         layer->type = kind_type(layer->kind, room);
         size_t pages = cache.paging.pages[layer->kind],
-               bytes = hp->n_kv_heads * head_bytes(&cache.paging, layer->kind, layer->type, hp->head_dim);
+               bytes = cache.n_kv_heads * head_bytes(&cache.paging, layer->kind, layer->type, hp->head_dim);
         status = allocate(pages, bytes, &layer->keys_memory, &layer->keys, err);
         if (status == GPTOSS_OK) status = allocate(pages, bytes, &layer->values_memory, &layer->values, err);
     }
@@ -78,7 +82,7 @@ uint64_t kv_cache_page_bytes(const hparams *hp, uint32_t layer_begin, uint32_t l
     kv_paging p = kv_room_paging(hp, room);
     uint64_t layers = 0;
     for (uint32_t layer = layer_begin; layer < layer_end; layer++) layers += layer_kind(layer) == kind;
-    return layers * 2 * hp->n_kv_heads * head_bytes(&p, kind, kind_type(kind, room), hp->head_dim);
+    return layers * 2 * heads_of(hp, room) * head_bytes(&p, kind, kind_type(kind, room), hp->head_dim);
 }
 
 uint64_t kv_cache_bytes(const hparams *hp, uint32_t layer_begin, uint32_t layer_end, const kv_room *room) {

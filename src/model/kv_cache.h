@@ -14,12 +14,13 @@ typedef struct kv_room {
     kv_type type;             /* KV_DEFAULT: of full layers; windowed ones, which cost little, are then kept in f32 */
     uint32_t pages[KV_KINDS]; /* in the pool; 0: as many as that many sequences can need */
     uint32_t page_bits[KV_KINDS]; /* see kv_paging; 0: what serves attention best */
+    uint32_t kv_heads;            /* of each layer; 0: all that the model has */
 } kv_room;
 
 /* Its pages, with what was left to choose. */
 kv_paging kv_room_paging(const hparams *hp, const kv_room *room);
 
-/* Keys and values of a layer, each [pages][kv_heads] pages of a head (kernels/attend.h). Memory is touched, and so
+/* Keys and values of a layer, each [pages][n_kv_heads] pages of a head (kernels/attend.h). Memory is touched, and so
  * used, only as pages are stored in. */
 typedef struct kv_layer {
     kv_kind kind;

@@ -47,14 +47,20 @@ static void choose_experts(stage *s) {
     }
 }
 
-/* Sorts (token, expert) pairs by expert: a counting sort, stable in tokens. */
+static bool has_expert(const stage *s, uint32_t e) {
+    return e >= s->weights->slice.expert_begin && e < s->weights->slice.expert_end;
+}
+
+/* Sorts (token, expert) pairs by expert, those of experts elsewhere left out: a counting sort, stable in tokens. */
 static void group_by_expert(stage *s) {
     routing *r = &s->routing;
     uint32_t k = experts_used(s), n_experts = s->hp.n_experts, pairs = s->count * k;
     memset(r->expert_begin, 0, (n_experts + 1) * sizeof *r->expert_begin);
-    for (uint32_t i = 0; i < pairs; i++) r->expert_begin[r->chosen[i] + 1]++;
+    for (uint32_t i = 0; i < pairs; i++)
+        if (has_expert(s, r->chosen[i])) r->expert_begin[r->chosen[i] + 1]++;
     for (uint32_t e = 0; e < n_experts; e++) r->expert_begin[e + 1] += r->expert_begin[e];
     for (uint32_t i = 0; i < pairs; i++) {
+        if (!has_expert(s, r->chosen[i])) continue;
         uint32_t slot = r->expert_begin[r->chosen[i]]++;
         r->slot_token[slot] = i / k;
         r->slot_weight[slot] = r->chosen_weights[i];
@@ -79,7 +85,7 @@ static void pack_slots(stage *s, const activations *a, const uint32_t *index, ui
     }
 }
 
-static uint32_t slot_count(const stage *s) { return s->count * experts_used(s); }
+static uint32_t slot_count(const stage *s) { return s->routing.expert_begin[s->hp.n_experts]; }
 
 static void pack_step(void *context, int worker, int workers) {
     stage *s = context;
@@ -105,7 +111,8 @@ static void gate_up_step(void *context, int worker, int workers) {
         for (int i = 0; i < 2; i++) {
             matrix w = expert_matrix(banks[i], e);
             matmul(&w, (uint32_t)begin, (uint32_t)end, &x,
-                   &(target){.y = results[i], .stride = ff, .bias = banks[i]->bias + e * ff}, stage_scratch(s, worker));
+                   &(target){.y = results[i], .stride = ff, .bias = expert_bias(banks[i], e)},
+                   stage_scratch(s, worker));
         }
         for (uint32_t i = slot; i < slot + slots; i++)
             swiglu_clamped(r->gate + i * ff + begin, r->up + i * ff + begin, end - begin, r->gate + i * ff + begin);
@@ -128,6 +135,8 @@ static void down_step(void *context, int worker, int workers) {
     uint64_t begin, end;
     size_t width = s->hp.d_model;
     team_share(width, MATMUL_GRAIN, worker, workers, &begin, &end);
+    for (size_t t = 0; t < s->count && !stage_keeps_stream(s); t++)
+        memset(s->x + t * width + begin, 0, (end - begin) * sizeof *s->x);
     for (uint32_t e = 0; e < s->hp.n_experts; e++) {
         uint32_t slot = r->expert_begin[e], slots = r->expert_begin[e + 1] - slot;
         if (slots == 0) continue;
@@ -138,7 +147,7 @@ static void down_step(void *context, int worker, int workers) {
         const target y = {.y = s->x,
                           .stride = width,
                           .index = r->slot_token + slot,
-                          .bias = s->layer->down.bias + e * width,
+                          .bias = expert_bias(&s->layer->down, e),
                           .weights = r->slot_weight + slot,
                           .add = true};
         matmul(&w, (uint32_t)begin, (uint32_t)end, &x, &y, stage_scratch(s, worker));
@@ -150,18 +159,26 @@ void moe_run(stage *s) {
     if (!s->weights->slice.expert_0_only) team_run(s->team, router_step, s);
     choose_experts(s);
     group_by_expert(s);
-    if (s->count > 1 && s->rounded_normed.rows) team_run(s->team, pack_step, s);
-    team_run(s->team, gate_up_step, s);
-    if (s->routing.hidden.rows) team_run(s->team, round_hidden_step, s);
+    if (slot_count(s) > 0) {
+        if (s->count > 1 && s->rounded_normed.rows) team_run(s->team, pack_step, s);
+        team_run(s->team, gate_up_step, s);
+        if (s->routing.hidden.rows) team_run(s->team, round_hidden_step, s);
+    }
     team_run(s->team, down_step, s);
+    stage_sum(s, s->x, s->count);
+}
+
+uint32_t moe_most_slots(const hparams *hp, const slice *what) {
+    uint32_t held = what->expert_end - what->expert_begin, used = what->expert_0_only ? 1 : hp->n_experts_used;
+    return held < used ? held : used;
 }
 
 gptoss_status moe_open(stage *s, gptoss_error *err) {
     routing *r = &s->routing;
     const hparams *hp = &s->hp;
-    size_t slots = (size_t)s->chunk * experts_used(s);
-    TRY(mem_array(slots, sizeof *r->chosen, "routing", &r->chosen, err));
-    TRY(mem_array(slots, sizeof *r->chosen_weights, "routing", &r->chosen_weights, err));
+    size_t pairs = (size_t)s->chunk * experts_used(s), slots = (size_t)s->chunk * r->most_slots;
+    TRY(mem_array(pairs, sizeof *r->chosen, "routing", &r->chosen, err));
+    TRY(mem_array(pairs, sizeof *r->chosen_weights, "routing", &r->chosen_weights, err));
     TRY(mem_array(slots, sizeof *r->slot_token, "routing", &r->slot_token, err));
     TRY(mem_array(slots, sizeof *r->slot_weight, "routing", &r->slot_weight, err));
     TRY(mem_array(hp->n_experts + 1, sizeof *r->expert_begin, "routing", &r->expert_begin, err));

@@ -4,76 +4,77 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "gguf/source.h"
-#include "model/tensors.h"
 
 enum { PIECE = 4 << 20 };
 
 /* ---- which tensors ---- */
 
-/* A tensor of the slice: all of a tensor of the source, or some of its experts. */
+/* A source, what it holds, and what of that the slice is to hold. */
+typedef struct cut {
+    const gguf_file *source;
+    const hparams *hp;
+    extent held, what;
+} cut;
+
+/* A tensor of the source, and where the slice's part of it is. */
 typedef struct chosen {
     const gguf_tensor *tensor;
-    gguf_range range;
-    uint64_t dims[4];
+    tensor_place place;
 } chosen;
 
-static gptoss_status choose(const gguf_file *source, const tensor_spec *spec, int64_t layer, const extent *what,
-                            const extent *held, chosen *out, gptoss_error *err) {
-    const gguf_tensor *tensor = tensors_find(source, spec, layer);
-    if (!tensor) return tensors_check(source, spec, layer, err);
-    chosen c = {tensor, {tensor->part, tensor->offset, tensor->bytes}, {0}};
-    memcpy(c.dims, tensor->dims, sizeof c.dims);
-    if (spec->expert_dim) {
-        uint64_t one = tensor->bytes / (held->expert_end - held->expert_begin);
-        c.dims[spec->expert_dim] = what->expert_end - what->expert_begin;
-        c.range.offset += one * (what->expert_begin - held->expert_begin);
-        c.range.bytes = one * c.dims[spec->expert_dim];
-    }
-    *out = c;
+/* Adds a tensor to list[*count], if the slice needs it. */
+static gptoss_status choose(const cut *c, const tensor_spec *spec, int64_t layer, chosen *list, size_t *count,
+                            gptoss_error *err) {
+    if (!tensors_needed(spec, &c->what)) return GPTOSS_OK;
+    const gguf_tensor *tensor = tensors_find(c->source, spec, layer);
+    if (!tensor) return tensors_check(c->source, c->hp, spec, layer, &c->held, err);
+    TRY(tensors_check_cut(c->source, c->hp, spec, layer, &c->held, &c->what, err));
+    list[(*count)++] = (chosen){tensor, tensors_place(tensor, c->hp, spec, &c->held, &c->what)};
     return GPTOSS_OK;
 }
 
 static int by_place(const void *a, const void *b) {
-    const gguf_range *x = &((const chosen *)a)->range, *y = &((const chosen *)b)->range;
+    const tensor_place *x = &((const chosen *)a)->place, *y = &((const chosen *)b)->place;
     if (x->part != y->part) return x->part < y->part ? -1 : 1;
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 /* In the order of the source, so that a disk is read from front to back. list[] has room for all. */
-static gptoss_status choose_all(const gguf_file *source, const hparams *hp, const extent *what, const extent *held,
-                                chosen *list, size_t *count, gptoss_error *err) {
+static gptoss_status choose_all(const cut *c, chosen *list, size_t *count, gptoss_error *err) {
     tensor_spec specs[LAYER_TENSORS], outer[OUTER_TENSORS];
-    tensors_of_layer(hp, held->expert_end - held->expert_begin, specs);
-    tensors_outside(hp, outer);
-    size_t n = 0;
-    for (uint32_t layer = what->layer_begin; layer < what->layer_end; layer++)
-        for (int i = 0; i < LAYER_TENSORS; i++) TRY(choose(source, &specs[i], layer, what, held, &list[n++], err));
-    const bool wanted[OUTER_TENSORS] = {
-        [EMBEDDING] = what->embedding, [OUTPUT_NORM] = what->output, [OUTPUT] = what->output};
-    for (int i = 0; i < OUTER_TENSORS; i++)
-        if (wanted[i]) TRY(choose(source, &outer[i], OUTSIDE_LAYERS, what, held, &list[n++], err));
-    qsort(list, n, sizeof *list, by_place);
-    *count = n;
+    tensors_of_layer(c->hp, specs);
+    tensors_outside(c->hp, outer);
+    *count = 0;
+    for (uint32_t layer = c->what.layer_begin; layer < c->what.layer_end; layer++)
+        for (int i = 0; i < LAYER_TENSORS; i++) TRY(choose(c, &specs[i], layer, list, count, err));
+    for (int i = 0; i < OUTER_TENSORS; i++) TRY(choose(c, &outer[i], OUTSIDE_LAYERS, list, count, err));
+    qsort(list, *count, sizeof *list, by_place);
     return GPTOSS_OK;
 }
 
-static gptoss_status check_held(const gguf_file *source, const hparams *hp, const extent *what, const extent *held,
-                                gptoss_error *err) {
-    if (what->layer_begin >= what->layer_end || what->layer_end > hp->n_layers)
-        return error_set(err, GPTOSS_MISUSE, "layers %u to %u are asked for; the model has layers 0 to %u",
-                         what->layer_begin, what->layer_end - 1, hp->n_layers - 1);
-    if (what->expert_begin >= what->expert_end || what->expert_end > hp->n_experts)
-        return error_set(err, GPTOSS_MISUSE, "experts %u to %u are asked for; the model has experts 0 to %u",
-                         what->expert_begin, what->expert_end - 1, hp->n_experts - 1);
-    if (what->layer_begin >= held->layer_begin && what->layer_end <= held->layer_end &&
-        what->expert_begin >= held->expert_begin && what->expert_end <= held->expert_end &&
-        what->embedding <= held->embedding && what->output <= held->output)
-        return GPTOSS_OK;
-    char wants[160], has[160];
-    extent_describe(what, hp, wants, sizeof wants);
-    extent_describe(held, hp, has, sizeof has);
-    return error_set(err, GPTOSS_MISUSE, "%s is a slice with %s; it cannot give %s", gguf_part_path(source, 0), has,
+static gptoss_status check_held(const cut *c, gptoss_error *err) {
+    const extent *w = &c->what;
+    const struct {
+        const char *what;
+        uint32_t begin, end, all;
+        bool may_be_empty;
+    } ranges[] = {{"layers", w->layer_begin, w->layer_end, c->hp->n_layers, false},
+                  {"KV heads", w->kv_head_begin, w->kv_head_end, c->hp->n_kv_heads, false},
+                  {"experts", w->expert_begin, w->expert_end, c->hp->n_experts, true},
+                  {"embedding rows", w->embedding_begin, w->embedding_end, c->hp->n_vocab, true},
+                  {"output rows", w->output_begin, w->output_end, c->hp->n_vocab, true}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (ranges[i].begin == ranges[i].end && !ranges[i].may_be_empty)
+            return error_set(err, GPTOSS_MISUSE, "a slice without %s is asked for", ranges[i].what);
+        if (ranges[i].begin > ranges[i].end || ranges[i].end > ranges[i].all)
+            return error_set(err, GPTOSS_MISUSE, "%s %u to %u are asked for; the model has %s 0 to %u", ranges[i].what,
+                             ranges[i].begin, ranges[i].end - 1, ranges[i].what, ranges[i].all - 1);
+    }
+    if (extent_includes(&c->held, w)) return GPTOSS_OK;
+    char wants[EXTENT_TEXT], has[EXTENT_TEXT];
+    extent_describe(w, c->hp, wants);
+    extent_describe(&c->held, c->hp, has);
+    return error_set(err, GPTOSS_MISUSE, "%s is a slice with %s; it cannot give %s", gguf_part_path(c->source, 0), has,
                      wants);
 }
 
@@ -92,22 +93,23 @@ static gptoss_status copy_metadata(const gguf_file *source, bool tokenizer, gguf
     return GPTOSS_OK;
 }
 
-static gptoss_status write_flag(gguf_writer *w, const char *key, bool value, gptoss_error *err) {
-    return gguf_write_number(w, key, GGUF_BOOL, &(uint8_t){value}, err);
+static gptoss_status write_range(gguf_writer *w, const char *key, uint32_t begin, uint32_t end, gptoss_error *err) {
+    const uint32_t range[2] = {begin, end};
+    return gguf_write_numbers(w, key, GGUF_U32, range, 2, err);
 }
 
-static gptoss_status add_keys(const hparams *hp, const extent *what, uint64_t origin, const model_sizes *sizes,
-                              gguf_writer *w, gptoss_error *err) {
-    const uint32_t layers[2] = {what->layer_begin, what->layer_end},
-                   experts[2] = {what->expert_begin, what->expert_end};
+static gptoss_status add_keys(const cut *c, const model_sizes *sizes, gguf_writer *w, gptoss_error *err) {
+    const extent *e = &c->what;
     const uint64_t outer[2] = {sizes->embedding, sizes->output};
     TRY(gguf_write_u32(w, SLICE_KEYS "version", SLICE_VERSION, err));
-    TRY(gguf_write_numbers(w, SLICE_KEYS "layers", GGUF_U32, layers, 2, err));
-    TRY(gguf_write_numbers(w, SLICE_KEYS "experts", GGUF_U32, experts, 2, err));
-    TRY(write_flag(w, SLICE_KEYS "embedding", what->embedding, err));
-    TRY(write_flag(w, SLICE_KEYS "output", what->output, err));
-    TRY(gguf_write_u32(w, SLICE_KEYS "vocabulary", hp->n_vocab, err));
-    TRY(gguf_write_number(w, SLICE_KEYS "source", GGUF_U64, &origin, err));
+    TRY(write_range(w, SLICE_KEYS "layers", e->layer_begin, e->layer_end, err));
+    TRY(write_range(w, SLICE_KEYS "kv_heads", e->kv_head_begin, e->kv_head_end, err));
+    TRY(write_range(w, SLICE_KEYS "experts", e->expert_begin, e->expert_end, err));
+    TRY(write_range(w, SLICE_KEYS "embedding_rows", e->embedding_begin, e->embedding_end, err));
+    TRY(write_range(w, SLICE_KEYS "output_rows", e->output_begin, e->output_end, err));
+    TRY(gguf_write_u32(w, SLICE_KEYS "vocabulary", c->hp->n_vocab, err));
+    TRY(gguf_write_u32(w, SLICE_KEYS "kv_head_step", sizes->kv_head_step, err));
+    TRY(gguf_write_number(w, SLICE_KEYS "source", GGUF_U64, &c->held.source, err));
     TRY(gguf_write_numbers(w, SLICE_KEYS "layer_bytes", GGUF_U64, sizes->layers, sizes->n_layers, err));
     TRY(gguf_write_numbers(w, SLICE_KEYS "expert_bytes", GGUF_U64, sizes->experts, sizes->n_layers, err));
     return gguf_write_numbers(w, SLICE_KEYS "outer_bytes", GGUF_U64, outer, 2, err);
@@ -116,34 +118,33 @@ static gptoss_status add_keys(const hparams *hp, const extent *what, uint64_t or
 /* ---- the plan ---- */
 
 static gptoss_status declare(const chosen *list, size_t count, slice_file *f, gptoss_error *err) {
-    TRY(mem_array(count, sizeof *f->ranges, "slice", &f->ranges, err));
+    TRY(mem_array(count, sizeof *f->places, "slice", &f->places, err));
     for (; f->count < count; f->count++) {
-        const chosen *c = &list[f->count];
-        TRY(gguf_write_tensor(f->writer, c->tensor->name, c->tensor->n_dims, c->dims, c->tensor->type, err));
-        if (gguf_write_tensor_bytes(f->writer, f->count) != c->range.bytes)
-            return error_set(err, GPTOSS_INTERNAL, "tensor %s: its part is no whole number of rows", c->tensor->name);
-        f->ranges[f->count] = c->range;
+        const gguf_tensor *tensor = list[f->count].tensor;
+        const tensor_place *place = &list[f->count].place;
+        TRY(gguf_write_tensor(f->writer, tensor->name, tensor->n_dims, place->dims, tensor->type, err));
+        if (gguf_write_tensor_bytes(f->writer, f->count) != place->runs * place->bytes)
+            return error_set(err, GPTOSS_INTERNAL, "tensor %s: its part is no whole number of rows", tensor->name);
+        f->places[f->count] = *place;
     }
     return GPTOSS_OK;
 }
 
-static gptoss_status fill(const gguf_file *source, const hparams *hp, const extent *what, slice_file *f,
-                          gptoss_error *err) {
-    extent held;
+static gptoss_status fill(cut *c, slice_file *f, gptoss_error *err) {
     chosen *list;
     model_sizes sizes;
     size_t count = 0;
-    TRY(extent_read(source, hp, &held, err));
-    TRY(check_held(source, hp, what, &held, err));
+    TRY(extent_read(c->source, c->hp, &c->held, err));
+    TRY(check_held(c, err));
     TRY(gguf_write_new(&f->writer, err));
-    TRY(copy_metadata(source, what->embedding, f->writer, err));
-    TRY(model_sizes_read(source, hp, &sizes, err));
-    gptoss_status status = add_keys(hp, what, held.source, &sizes, f->writer, err);
+    TRY(copy_metadata(c->source, extent_has_tokenizer(&c->what), f->writer, err));
+    TRY(model_sizes_read(c->source, c->hp, &sizes, err));
+    gptoss_status status = add_keys(c, &sizes, f->writer, err);
     model_sizes_free(&sizes);
     if (status != GPTOSS_OK) return status;
-    size_t most = (size_t)(what->layer_end - what->layer_begin) * LAYER_TENSORS + OUTER_TENSORS;
+    size_t most = (size_t)(c->what.layer_end - c->what.layer_begin) * LAYER_TENSORS + OUTER_TENSORS;
     TRY(mem_array(most, sizeof *list, "slice", &list, err));
-    status = choose_all(source, hp, what, &held, list, &count, err);
+    status = choose_all(c, list, &count, err);
     if (status == GPTOSS_OK) status = declare(list, count, f, err);
     free(list);
     return status;
@@ -151,8 +152,9 @@ static gptoss_status fill(const gguf_file *source, const hparams *hp, const exte
 
 gptoss_status slice_file_plan(const gguf_file *source, const hparams *hp, const extent *what, slice_file *out,
                               gptoss_error *err) {
+    cut c = {.source = source, .hp = hp, .what = *what};
     slice_file f = {0};
-    gptoss_status status = fill(source, hp, what, &f, err);
+    gptoss_status status = fill(&c, &f, err);
     if (status != GPTOSS_OK) {
         slice_file_free(&f);
         return status;
@@ -163,20 +165,32 @@ gptoss_status slice_file_plan(const gguf_file *source, const hparams *hp, const 
 
 void slice_file_free(slice_file *f) {
     gguf_write_free(f->writer);
-    free(f->ranges);
+    free(f->places);
     *f = (slice_file){0};
 }
 
-/* ---- writing ---- */
+/* ---- reading and writing ---- */
+
+gptoss_status slice_file_read(const slice_file *f, const gguf_source *from, size_t tensor, uint64_t at, void *bytes,
+                              size_t size, gptoss_error *err) {
+    const tensor_place *p = &f->places[tensor];
+    uint8_t *to = bytes;
+    for (size_t some; size > 0; to += some, at += some, size -= some) {
+        uint64_t run = at / p->bytes, past = at % p->bytes;
+        some = p->bytes - past < size ? (size_t)(p->bytes - past) : size;
+        TRY(gguf_source_read(from, p->part, p->offset + run * p->stride + past, to, some, err));
+    }
+    return GPTOSS_OK;
+}
 
 static gptoss_status copy_tensors(const slice_file *f, const gguf_source *from, uint8_t *piece,
                                   slice_file_report *report, void *context, gptoss_error *err) {
     uint64_t done = 0, all = gguf_write_total_bytes(f->writer);
     for (size_t i = 0; i < f->count; i++) {
-        const gguf_range *range = &f->ranges[i];
-        for (uint64_t at = 0; at < range->bytes; at += PIECE) {
-            size_t some = range->bytes - at < PIECE ? (size_t)(range->bytes - at) : PIECE;
-            TRY(gguf_source_read(from, range->part, range->offset + at, piece, some, err));
+        uint64_t bytes = gguf_write_tensor_bytes(f->writer, i);
+        for (uint64_t at = 0; at < bytes; at += PIECE) {
+            size_t some = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
+            TRY(slice_file_read(f, from, i, at, piece, some, err));
             TRY(gguf_write_data(f->writer, i, at, piece, some, err));
             done += some;
             if (report && !report(context, done, all))

@@ -3,21 +3,25 @@
 #ifndef MODEL_SLICE_FILE_H
 #define MODEL_SLICE_FILE_H
 
-#include "gguf/map.h"
+#include "gguf/source.h"
 #include "gguf/write.h"
-#include "model/extent.h"
+#include "model/tensors.h"
 
 typedef struct slice_file {
-    gguf_writer *writer; /* owned; metadata and tensors are declared, nothing is open */
-    gguf_range *ranges;  /* [count], owned: where the bytes of its tensors, in order, are in the source */
+    gguf_writer *writer;  /* owned; metadata and tensors are declared, nothing is open */
+    tensor_place *places; /* [count], owned: where the bytes of its tensors, in order, are in the source */
     size_t count;
 } slice_file;
 
-/* `what`: layers, experts, embedding and output; its other fields are not used. `source` was accepted by weights_check
+/* `what`: the ranges; its other fields are not used. `source` was accepted by weights_check
  * and may be a slice itself; GPTOSS_MISUSE tells what it lacks. */
 gptoss_status slice_file_plan(const gguf_file *source, const hparams *hp, const extent *what, slice_file *out,
                               gptoss_error *err);
 void slice_file_free(slice_file *f); /* and empties it */
+
+/* bytes[size] = what stands at `at` in the data of a tensor, all within it. `from` reads the source. */
+gptoss_status slice_file_read(const slice_file *f, const gguf_source *from, size_t tensor, uint64_t at, void *bytes,
+                              size_t size, gptoss_error *err);
 
 /* Called after each few megabytes; the work ends with GPTOSS_CANCELLED when it returns false. */
 typedef bool slice_file_report(void *context, uint64_t done, uint64_t all);

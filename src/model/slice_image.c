@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
-#include "gguf/source.h"
 #include "model/slice_file.h"
 
 struct slice_image {
@@ -68,11 +67,10 @@ static gptoss_status read_run(const slice_image *s, uint64_t offset, uint8_t *by
         return GPTOSS_OK;
     }
     size_t tensor = tensor_at(s, offset);
-    const gguf_range *range = &s->slice.ranges[tensor];
-    uint64_t past = offset - tensor_begin(s, tensor);
-    if (past < range->bytes) {
-        *got = range->bytes - past < size ? (size_t)(range->bytes - past) : size;
-        return gguf_source_read(s->source, range->part, range->offset + past, bytes, *got, err);
+    uint64_t past = offset - tensor_begin(s, tensor), whole = gguf_write_tensor_bytes(s->slice.writer, tensor);
+    if (past < whole) {
+        *got = whole - past < size ? (size_t)(whole - past) : size;
+        return slice_file_read(&s->slice, s->source, tensor, past, bytes, *got, err);
     }
     uint64_t next = tensor + 1 < s->slice.count ? tensor_begin(s, tensor + 1) : s->bytes;
     *got = next - offset < size ? (size_t)(next - offset) : size;

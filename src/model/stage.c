@@ -3,7 +3,11 @@
  *     x += o(attention(rope(q), rope(k), v) of rms_norm(x))
  *     x += sum over the chosen experts of weight * expert(rms_norm(x))
  *
- * Each step is one function that the whole team runs, sharing rows, heads or tokens. */
+ * Each step is one function that the whole team runs, sharing rows, heads or tokens.
+ *
+ * Shards of a stage have the same x. Shard 0 adds what its heads and experts come to, in place; in the others what
+ * theirs come to takes the place of x. The sum of all shards' x is then the same as if one had done it all, but for
+ * the order of additions. */
 #include "model/stage.h"
 
 #include <stdlib.h>
@@ -19,6 +23,14 @@
 #include "model/attention.h"
 #include "model/moe.h"
 #include "model/stage_internal.h"
+
+/* ---- shards ---- */
+
+bool stage_keeps_stream(const stage *s) { return s->peers.shard == 0; }
+
+void stage_sum(const stage *s, float *x, size_t tokens) {
+    if (s->peers.shards > 1) s->peers.sum(s->peers.context, x, tokens * s->hp.d_model);
+}
 
 /* ---- rounding ---- */
 
@@ -99,10 +111,10 @@ static void output_projection_step(void *context, int worker, int workers) {
     packed_tokens packed;
     uint64_t begin, end;
     team_share(o->rows, MATMUL_GRAIN, worker, workers, &begin, &end);
+    bool keeps = stage_keeps_stream(s);
     operand x = stage_operand(s, &s->rounded_attended, s->attended, 0, s->count, &packed);
-    matmul(o, (uint32_t)begin, (uint32_t)end, &x,
-           &(target){.y = s->x, .stride = s->hp.d_model, .bias = s->layer->o_bias, .add = true},
-           stage_scratch(s, worker));
+    const target y = {.y = s->x, .stride = s->hp.d_model, .bias = keeps ? s->layer->o_bias : NULL, .add = keeps};
+    matmul(o, (uint32_t)begin, (uint32_t)end, &x, &y, stage_scratch(s, worker));
 }
 
 static void run_attention(stage *s) {
@@ -111,6 +123,7 @@ static void run_attention(stage *s) {
     attention_run(s);
     if (s->rounded_attended.rows) team_run(s->team, round_attended_step, s);
     team_run(s->team, output_projection_step, s);
+    stage_sum(s, s->x, s->count);
 }
 
 /* ---- the stage ---- */
@@ -165,9 +178,17 @@ gptoss_status stage_forward(stage *s, const wave *w, float *x) {
 
 void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x) {
     const matrix *e = &s->weights->embedding;
+    const slice *has = &s->weights->slice;
     dequant_row *dequant = dequant_for(e->type);
-    for (uint32_t t = 0; t < count; t++)
-        dequant(e->data + tokens[t].id * e->row_bytes, e->cols, x + (size_t)t * e->cols);
+    size_t width = s->hp.d_model;
+    for (uint32_t t = 0; t < count; t++) {
+        uint32_t id = tokens[t].id;
+        if (id >= has->embedding_begin && id < has->embedding_end)
+            dequant(e->data + (id - has->embedding_begin) * e->row_bytes, width, x + t * width);
+        else
+            memset(x + t * width, 0, width * sizeof *x);
+    }
+    stage_sum(s, x, count);
 }
 
 typedef struct logits_work {
@@ -232,7 +253,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static gptoss_status open_rounding(stage *s, size_t heads, gptoss_error *err) {
     const hparams *hp = &s->hp;
-    size_t chunk = s->chunk, slots = chunk * hp->n_experts_used;
+    size_t chunk = s->chunk, slots = chunk * s->routing.most_slots;
     s->rounded_normed.cols = hp->d_model;
     s->rounded_attended.cols = heads;
     if (isa_used() == ISA_REFERENCE) return GPTOSS_OK;
@@ -248,10 +269,10 @@ static gptoss_status open_rounding(stage *s, size_t heads, gptoss_error *err) {
 /* Sizes fit: every width was checked against the tensors of a file, chunk and positions against the flags. */
 static gptoss_status open_buffers(stage *s, gptoss_error *err) {
     const hparams *hp = &s->hp;
-    size_t chunk = s->chunk, heads = (size_t)hp->n_heads * hp->head_dim, workers = (size_t)team_size(s->team);
-    size_t kv_heads = (size_t)hp->n_kv_heads * hp->head_dim;
+    size_t chunk = s->chunk, heads = (size_t)s->n_heads * hp->head_dim, workers = (size_t)team_size(s->team);
+    size_t kv_heads = (size_t)s->n_kv_heads * hp->head_dim;
     size_t widest = larger(larger(hp->d_model, heads), hp->d_ff);
-    size_t most_tokens = chunk * hp->n_experts_used;
+    size_t most_tokens = chunk * larger(s->routing.most_slots, 1);
     s->scratch_size = (matmul_scratch(widest, most_tokens) + 15) / 16 * 16;
     const struct {
         float **target;
@@ -278,7 +299,10 @@ gptoss_status stage_open(const hparams *hp, const weights *w, team *t, const kv_
     s->peers = peers ? *peers : (stage_peers){.shards = 1};
     s->room = *room;
     s->chunk = room->chunk;
-    gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, room, &s->kv, err);
+    s->n_kv_heads = s->room.kv_heads = w->slice.kv_head_end - w->slice.kv_head_begin;
+    s->n_heads = s->n_kv_heads * (hp->n_heads / hp->n_kv_heads);
+    s->routing.most_slots = moe_most_slots(hp, &w->slice);
+    gptoss_status status = kv_cache_open(hp, w->slice.layer_begin, w->slice.layer_end, &s->room, &s->kv, err);
     if (status == GPTOSS_OK) status = open_buffers(s, err);
     if (status != GPTOSS_OK) {
         stage_close(s);

@@ -25,7 +25,8 @@ void stage_close(stage *s); /* NULL is fine */
 
 wave_limits stage_limits(const stage *s); /* of the waves that it takes */
 
-/* x[i][d_model] = the embedding of tokens[i], i < count. Only on a slice with the embedding; every id < n_vocab. */
+/* x[i][d_model] = the embedding of tokens[i], i < count. On all shards of a stage whose slices have all rows of the
+ * embedding between them; every id < n_vocab. */
 void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x);
 
 /* Runs x[tokens][d_model], the residual stream of a wave's tokens, through the stage's layers in place, reading and

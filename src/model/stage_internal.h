@@ -4,13 +4,15 @@
 
 #include "model/stage.h"
 
-/* Which tokens go to which experts. A slot is one (token, expert) pair; slots are sorted by expert, then token. */
+/* Which tokens go to which experts. A slot is one (token, expert) pair, the expert being one of the slice; slots are
+ * sorted by expert, then token. */
 typedef struct routing {
     uint32_t *chosen;      /* [chunk][experts_used], as routed */
     float *chosen_weights; /* the same shape */
-    uint32_t *slot_token;  /* [chunk * experts_used] */
+    uint32_t *slot_token;  /* [chunk * most_slots] */
     float *slot_weight;
     uint32_t *expert_begin; /* [experts + 1]: the slots of expert e are [expert_begin[e], expert_begin[e + 1]) */
+    uint32_t most_slots;    /* of a token */
     float *router_logits;   /* [chunk][experts] */
     float *gate, *up;       /* [slots][d_ff]; gate becomes the hidden activation */
     activations hidden;     /* [slots][d_ff]: gate, rounded */
@@ -44,7 +46,8 @@ struct stage {
     stage_peers peers;
     kv_cache kv;
     kv_room room;
-    uint32_t chunk; /* room.chunk */
+    uint32_t chunk;               /* room.chunk */
+    uint32_t n_heads, n_kv_heads; /* of the slice */
 
     /* the call of stage_forward under way */
     float *x;         /* [count][d_model], borrowed */
@@ -68,6 +71,12 @@ struct stage {
     attention attention;
     routing routing;
 };
+
+/* Whether this shard keeps what is in the residual stream already, while the others' begin at 0. */
+bool stage_keeps_stream(const stage *s);
+
+/* Makes x[tokens][d_model], of which each shard has its part, the sum of all parts on all of them. */
+void stage_sum(const stage *s, float *x, size_t tokens);
 
 /* Rounds rows [begin, end) of x[][a->cols] into a, if a has rows. */
 void stage_round(activations *a, const float *x, uint64_t begin, uint64_t end);

@@ -10,147 +10,170 @@ gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n
     extent held;
     TRY(extent_read(file, hp, &held, err));
     tensors_outside(hp, outer);
-    if (held.embedding) TRY(tensors_check(file, &outer[EMBEDDING], OUTSIDE_LAYERS, err));
-    if (held.output) TRY(tensors_check(file, &outer[OUTPUT_NORM], OUTSIDE_LAYERS, err));
-    if (held.output) TRY(tensors_check(file, &outer[OUTPUT], OUTSIDE_LAYERS, err));
-    tensors_of_layer(hp, held.expert_end - held.expert_begin, specs);
+    for (int i = 0; i < OUTER_TENSORS; i++)
+        if (tensors_needed(&outer[i], &held)) TRY(tensors_check(file, hp, &outer[i], OUTSIDE_LAYERS, &held, err));
+    tensors_of_layer(hp, specs);
     for (uint32_t layer = held.layer_begin; layer < held.layer_end && layer < n_layers; layer++)
-        for (int i = 0; i < LAYER_TENSORS; i++) TRY(tensors_check(file, &specs[i], layer, err));
+        for (int i = 0; i < LAYER_TENSORS; i++)
+            if (tensors_needed(&specs[i], &held)) TRY(tensors_check(file, hp, &specs[i], layer, &held, err));
     if (tensors_find(file, &specs[ATTN_NORM], hp->n_layers))
         return error_set(err, GPTOSS_BAD_INPUT, "%s: the metadata says %u layers, but there are tensors of layer %u",
                          gguf_part_path(file, 0), hp->n_layers, hp->n_layers);
     return GPTOSS_OK;
 }
 
-static bool has_embedding(const slice *s) { return s->embedding_end > s->embedding_begin; }
-static bool has_output(const slice *s) { return s->output_end > s->output_begin; }
+/* ---- binding ---- */
 
-static gguf_range range_of(const gguf_tensor *tensor, uint64_t experts, bool expert_0_only) {
-    uint64_t bytes = expert_0_only ? tensor->bytes / experts : tensor->bytes;
-    return (gguf_range){tensor->part, tensor->offset, bytes};
+/* A file that is being mapped, and what of it. */
+typedef struct binding {
+    const gguf_file *file;
+    const hparams *hp;
+    extent held, needed;
+    tensor_spec specs[LAYER_TENSORS], outer[OUTER_TENSORS];
+    gguf_map *map;
+} binding;
+
+static tensor_place place_of(const binding *b, const tensor_spec *spec, int64_t layer) {
+    return tensors_place(tensors_find(b->file, spec, layer), b->hp, spec, &b->held, &b->needed);
 }
 
-static const uint8_t *data_of(const weights *w, const gguf_tensor *tensor, uint64_t bytes) {
-    return gguf_map_at(w->map, tensor->part, tensor->offset, bytes);
+static uint64_t reach_of(const tensor_place *p) { return (p->runs - 1) * p->stride + p->bytes; }
+
+static const uint8_t *bind(const binding *b, const tensor_place *p) {
+    return gguf_map_at(b->map, p->part, p->offset, reach_of(p));
 }
 
-static matrix bind_matrix(const weights *w, const gguf_file *file, const tensor_spec *spec, int64_t layer) {
-    const gguf_tensor *tensor = tensors_find(file, spec, layer);
-    matrix m = {.type = tensor->type, .rows = (uint32_t)tensor->dims[1], .cols = (uint32_t)tensor->dims[0]};
-    m.row_bytes = tensor->bytes / (tensor->dims[1] * tensor->dims[2]);
-    m.data = data_of(w, tensor, m.row_bytes * m.rows);
-    return m;
+/* The first of them where there are several, as of experts. */
+static matrix bind_matrix(const binding *b, const tensor_spec *spec, int64_t layer) {
+    if (!tensors_needed(spec, &b->needed)) return (matrix){0};
+    tensor_place p = place_of(b, spec, layer);
+    uint64_t rows = p.dims[1] * p.dims[2];
+    return (matrix){.type = tensors_find(b->file, spec, layer)->type,
+                    .rows = (uint32_t)p.dims[1],
+                    .cols = (uint32_t)p.dims[0],
+                    .row_bytes = p.runs > 1 ? p.stride : p.bytes / rows,
+                    .data = bind(b, &p)};
 }
 
-/* dims[0] floats; the first row of an expert bank's biases. */
-static const float *bind_vector(const weights *w, const gguf_file *file, const tensor_spec *spec, int64_t layer) {
-    const gguf_tensor *tensor = tensors_find(file, spec, layer);
-    return (const float *)(const void *)data_of(w, tensor, tensor->dims[0] * sizeof(float));
+static const float *bind_vector(const binding *b, const tensor_spec *spec, int64_t layer) {
+    if (!tensors_needed(spec, &b->needed)) return NULL;
+    tensor_place p = place_of(b, spec, layer);
+    return (const float *)(const void *)bind(b, &p);
 }
 
-static expert_bank bind_bank(const weights *w, const gguf_file *file, const tensor_spec specs[], int tensor,
-                             uint32_t layer) {
-    expert_bank bank = {.expert_0 = bind_matrix(w, file, &specs[tensor], layer),
-                        .bias = bind_vector(w, file, &specs[tensor + 1], layer)};
-    bank.expert_bytes = bank.expert_0.row_bytes * bank.expert_0.rows;
+static expert_bank bind_bank(const binding *b, int tensor, uint32_t layer) {
+    expert_bank bank = {.first = bind_matrix(b, &b->specs[tensor], layer),
+                        .bias = bind_vector(b, &b->specs[tensor + 1], layer),
+                        .first_expert = b->needed.expert_begin};
+    bank.expert_bytes = bank.first.row_bytes * bank.first.rows;
     return bank;
 }
 
 matrix expert_matrix(const expert_bank *bank, uint32_t expert) {
-    matrix m = bank->expert_0;
-    m.data += expert * bank->expert_bytes;
+    matrix m = bank->first;
+    m.data += (expert - bank->first_expert) * bank->expert_bytes;
     return m;
 }
 
-static void bind_layer(weights *w, const gguf_file *file, const tensor_spec specs[], uint32_t layer) {
-    w->layers[layer - w->slice.layer_begin] = (layer_weights){
-        .attn_norm = bind_vector(w, file, &specs[ATTN_NORM], layer),
-        .q = bind_matrix(w, file, &specs[ATTN_Q], layer),
-        .k = bind_matrix(w, file, &specs[ATTN_K], layer),
-        .v = bind_matrix(w, file, &specs[ATTN_V], layer),
-        .o = bind_matrix(w, file, &specs[ATTN_OUTPUT], layer),
-        .q_bias = bind_vector(w, file, &specs[ATTN_Q_BIAS], layer),
-        .k_bias = bind_vector(w, file, &specs[ATTN_K_BIAS], layer),
-        .v_bias = bind_vector(w, file, &specs[ATTN_V_BIAS], layer),
-        .o_bias = bind_vector(w, file, &specs[ATTN_OUTPUT_BIAS], layer),
-        .sinks = bind_vector(w, file, &specs[ATTN_SINKS], layer),
-        .ffn_norm = bind_vector(w, file, &specs[FFN_NORM], layer),
-        .router = bind_matrix(w, file, &specs[ROUTER], layer),
-        .router_bias = bind_vector(w, file, &specs[ROUTER_BIAS], layer),
-        .gate = bind_bank(w, file, specs, GATE, layer),
-        .up = bind_bank(w, file, specs, UP, layer),
-        .down = bind_bank(w, file, specs, DOWN, layer),
+const float *expert_bias(const expert_bank *bank, uint32_t expert) {
+    return bank->bias + (size_t)(expert - bank->first_expert) * bank->first.rows;
+}
+
+static layer_weights bind_layer(const binding *b, uint32_t layer) {
+    const tensor_spec *specs = b->specs;
+    return (layer_weights){
+        .attn_norm = bind_vector(b, &specs[ATTN_NORM], layer),
+        .q = bind_matrix(b, &specs[ATTN_Q], layer),
+        .k = bind_matrix(b, &specs[ATTN_K], layer),
+        .v = bind_matrix(b, &specs[ATTN_V], layer),
+        .o = bind_matrix(b, &specs[ATTN_OUTPUT], layer),
+        .q_bias = bind_vector(b, &specs[ATTN_Q_BIAS], layer),
+        .k_bias = bind_vector(b, &specs[ATTN_K_BIAS], layer),
+        .v_bias = bind_vector(b, &specs[ATTN_V_BIAS], layer),
+        .o_bias = bind_vector(b, &specs[ATTN_OUTPUT_BIAS], layer),
+        .sinks = bind_vector(b, &specs[ATTN_SINKS], layer),
+        .ffn_norm = bind_vector(b, &specs[FFN_NORM], layer),
+        .router = bind_matrix(b, &specs[ROUTER], layer),
+        .router_bias = bind_vector(b, &specs[ROUTER_BIAS], layer),
+        .gate = bind_bank(b, GATE, layer),
+        .up = bind_bank(b, UP, layer),
+        .down = bind_bank(b, DOWN, layer),
     };
 }
 
+/* ---- opening ---- */
+
+static size_t add_range(const binding *b, const tensor_spec *spec, int64_t layer, gguf_range *ranges, size_t count) {
+    if (!tensors_needed(spec, &b->needed)) return count;
+    tensor_place p = place_of(b, spec, layer);
+    ranges[count] = (gguf_range){p.part, p.offset, reach_of(&p)};
+    return count + 1;
+}
+
 /* Every byte range of the slice; ranges[] has room for all. */
-static size_t collect_ranges(const gguf_file *file, slice what, uint32_t held, const tensor_spec specs[],
-                             const tensor_spec outer[], gguf_range *ranges) {
+static size_t collect_ranges(const binding *b, gguf_range *ranges) {
     size_t count = 0;
-    for (uint32_t layer = what.layer_begin; layer < what.layer_end; layer++)
-        for (int i = 0; i < LAYER_TENSORS; i++)
-            ranges[count++] =
-                range_of(tensors_find(file, &specs[i], layer), held, specs[i].expert_dim && what.expert_0_only);
-    const bool wanted[OUTER_TENSORS] = {
-        [EMBEDDING] = has_embedding(&what), [OUTPUT_NORM] = has_output(&what), [OUTPUT] = has_output(&what)};
-    for (int i = 0; i < OUTER_TENSORS; i++)
-        if (wanted[i]) ranges[count++] = range_of(tensors_find(file, &outer[i], OUTSIDE_LAYERS), 1, false);
+    for (uint32_t layer = b->needed.layer_begin; layer < b->needed.layer_end; layer++)
+        for (int i = 0; i < LAYER_TENSORS; i++) count = add_range(b, &b->specs[i], layer, ranges, count);
+    for (int i = 0; i < OUTER_TENSORS; i++) count = add_range(b, &b->outer[i], OUTSIDE_LAYERS, ranges, count);
     return count;
 }
 
-static gptoss_status check_held(const gguf_file *file, const hparams *hp, slice what, const extent *held,
-                                gptoss_error *err) {
-    uint32_t experts = what.expert_0_only ? 1 : hp->n_experts;
-    char has[160];
-    extent_describe(held, hp, has, sizeof has);
-    const char *path = gguf_part_path(file, 0);
-    if (held->layer_begin > what.layer_begin || held->layer_end < what.layer_end)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s lacks layers: %u to %u are needed, it holds %s", path,
-                         what.layer_begin, what.layer_end - 1, has);
-    if (held->expert_begin > 0 || held->expert_end < experts)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s lacks experts: 0 to %u are needed, it holds %s", path, experts - 1,
-                         has);
-    if (has_embedding(&what) && !held->embedding)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s lacks the embedding, which the first rank needs; it holds %s", path,
-                         has);
-    if (has_output(&what) && !held->output)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s lacks the output, which the last rank needs; it holds %s", path,
-                         has);
+static gptoss_status check_held(const binding *b, gptoss_error *err) {
+    const extent *n = &b->needed, *h = &b->held;
+    const struct {
+        const char *what;
+        uint32_t begin, end, held_begin, held_end;
+    } parts[] = {
+        {"layers", n->layer_begin, n->layer_end, h->layer_begin, h->layer_end},
+        {"experts", n->expert_begin, n->expert_end, h->expert_begin, h->expert_end},
+        {"KV heads", n->kv_head_begin, n->kv_head_end, h->kv_head_begin, h->kv_head_end},
+        {"embedding rows", n->embedding_begin, n->embedding_end, h->embedding_begin, h->embedding_end},
+        {"output rows", n->output_begin, n->output_end, h->output_begin, h->output_end},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        bool has = parts[i].held_begin <= parts[i].begin && parts[i].end <= parts[i].held_end &&
+                   parts[i].begin <= parts[i].end;
+        if (has || parts[i].begin == parts[i].end) continue;
+        char holds[EXTENT_TEXT];
+        extent_describe(h, b->hp, holds);
+        return error_set(err, GPTOSS_BAD_INPUT, "%s lacks %s: %u to %u are needed, it holds %s",
+                         gguf_part_path(b->file, 0), parts[i].what, parts[i].begin, parts[i].end - 1, holds);
+    }
+    if (n->kv_head_begin >= n->kv_head_end) return error_set(err, GPTOSS_INTERNAL, "a slice has no KV heads");
+    for (uint32_t layer = n->layer_begin; layer < n->layer_end; layer++)
+        TRY(tensors_check_cut(b->file, b->hp, &b->specs[ATTN_OUTPUT], layer, h, n, err));
     return GPTOSS_OK;
 }
 
 /* Maps the slice and binds all names; *w is zeroed and released by the caller when this fails. */
-static gptoss_status open_slice(const gguf_file *file, const hparams *hp, slice what, const extent *held, weights *w,
-                                gptoss_error *err) {
+static gptoss_status open_slice(binding *b, slice what, weights *w, gptoss_error *err) {
     size_t n_layers = what.layer_end - what.layer_begin;
-    uint32_t held_experts = held->expert_end - held->expert_begin;
-    tensor_spec specs[LAYER_TENSORS], outer[OUTER_TENSORS];
-    tensors_of_layer(hp, held_experts, specs);
-    tensors_outside(hp, outer);
     gguf_range *ranges;
     w->slice = what;
     TRY(mem_array(n_layers, sizeof *w->layers, "weights of the slice", &w->layers, err));
     TRY(mem_array(n_layers * LAYER_TENSORS + OUTER_TENSORS, sizeof *ranges, "byte ranges of the slice", &ranges, err));
-    size_t count = collect_ranges(file, what, held_experts, specs, outer, ranges);
-    gptoss_status status = gguf_map_open(file, ranges, count, &w->map, err);
+    gptoss_status status = gguf_map_open(b->file, ranges, collect_ranges(b, ranges), &w->map, err);
     free(ranges);
     if (status != GPTOSS_OK) return status;
-    for (uint32_t layer = what.layer_begin; layer < what.layer_end; layer++) bind_layer(w, file, specs, layer);
-    if (has_embedding(&what)) w->embedding = bind_matrix(w, file, &outer[EMBEDDING], OUTSIDE_LAYERS);
-    if (has_output(&what)) {
-        w->output_norm = bind_vector(w, file, &outer[OUTPUT_NORM], OUTSIDE_LAYERS);
-        w->output = bind_matrix(w, file, &outer[OUTPUT], OUTSIDE_LAYERS);
-    }
+    b->map = w->map;
+    for (uint32_t layer = what.layer_begin; layer < what.layer_end; layer++)
+        w->layers[layer - what.layer_begin] = bind_layer(b, layer);
+    w->embedding = bind_matrix(b, &b->outer[EMBEDDING], OUTSIDE_LAYERS);
+    w->output_norm = bind_vector(b, &b->outer[OUTPUT_NORM], OUTSIDE_LAYERS);
+    w->output = bind_matrix(b, &b->outer[OUTPUT], OUTSIDE_LAYERS);
     return GPTOSS_OK;
 }
 
 gptoss_status weights_open(const gguf_file *file, const hparams *hp, slice what, weights **out, gptoss_error *err) {
-    extent held;
+    binding b = {.file = file, .hp = hp, .needed = extent_of_slice(&what)};
     weights *w;
-    TRY(extent_read(file, hp, &held, err));
-    TRY(check_held(file, hp, what, &held, err));
+    tensors_of_layer(hp, b.specs);
+    tensors_outside(hp, b.outer);
+    TRY(extent_read(file, hp, &b.held, err));
+    TRY(check_held(&b, err));
     TRY(mem_array(1, sizeof *w, "weights of the slice", &w, err));
-    gptoss_status status = open_slice(file, hp, what, &held, w, err);
+    gptoss_status status = open_slice(&b, what, w, err);
     if (status != GPTOSS_OK) {
         weights_close(w);
         return status;

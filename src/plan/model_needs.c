@@ -3,25 +3,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "model/tensors.h"
 #include "model/weights.h"
 
 /* The program, MPI's buffers, the tokenizer, activations of a wave: 3 to 40 MB were seen. */
 static const uint64_t OWN_BYTES = 64 << 20;
-
-/* KV heads whose columns of attn_output are whole blocks: one, or a divisor of all. */
-static uint32_t kv_head_step(const gguf_file *file, const hparams *hp, uint32_t n_layers) {
-    uint32_t columns = hp->n_heads / hp->n_kv_heads * hp->head_dim, step = 1;
-    tensor_spec specs[LAYER_TENSORS];
-    tensors_of_layer(hp, hp->n_experts, specs);
-    for (uint32_t i = 0; i < n_layers; i++) {
-        const gguf_tensor *o = tensors_find(file, &specs[ATTN_OUTPUT], i);
-        const type_traits *traits = o ? gguf_type_traits(o->type) : NULL;
-        uint64_t block = traits ? traits->block_elements : 1;
-        while (step < hp->n_kv_heads && (hp->n_kv_heads % step != 0 || (uint64_t)step * columns % block != 0)) step++;
-    }
-    return step;
-}
 
 /* Norms, router, biases and sinks of a layer, nearly always F32. */
 static uint64_t common_bytes(const hparams *hp) {
@@ -30,12 +15,12 @@ static uint64_t common_bytes(const hparams *hp) {
     return (3 * model + heads + 2 * kv + hp->n_heads + experts * (model + 1)) * sizeof(float);
 }
 
-gptoss_status model_needs(const gguf_file *file, const model_sizes *sizes, const hparams *hp, uint32_t n_layers,
-                          bool expert_0_only, const kv_room *room, plan_model *out, gptoss_error *err) {
+gptoss_status model_needs(const model_sizes *sizes, const hparams *hp, uint32_t n_layers, bool expert_0_only,
+                          const kv_room *room, plan_model *out, gptoss_error *err) {
     uint64_t norm = hp->d_model * sizeof(float); /* every rank has the output's */
     plan_model m = {.n_layers = n_layers,
                     .n_kv_heads = hp->n_kv_heads,
-                    .kv_head_step = kv_head_step(file, hp, n_layers),
+                    .kv_head_step = sizes->kv_head_step,
                     .n_experts = expert_0_only ? 1 : hp->n_experts,
                     .n_experts_used = expert_0_only ? 1 : hp->n_experts_used,
                     .n_vocab = hp->n_vocab,
@@ -61,15 +46,14 @@ void model_needs_free(plan_model *m) {
     *m = (plan_model){0};
 }
 
-gptoss_status placement_among_equals(const gguf_file *file, const model_sizes *sizes, const hparams *hp,
-                                     uint32_t n_layers, bool expert_0_only, uint32_t stages, uint32_t shards,
-                                     placement *out, gptoss_error *err) {
+gptoss_status placement_among_equals(const model_sizes *sizes, const hparams *hp, uint32_t n_layers, bool expert_0_only,
+                                     uint32_t stages, uint32_t shards, placement *out, gptoss_error *err) {
     plan_model m;
     plan_node *nodes = NULL;
     uint32_t n = stages * shards;
     const plan_wish wish = {stages, shards, PLAN_FOR_THROUGHPUT, {0, 0, 1}};
-    TRY(model_needs(file, sizes, hp, n_layers, expert_0_only, &(kv_room){.sequences = 1, .positions = 1, .chunk = 1},
-                    &m, err));
+    TRY(model_needs(sizes, hp, n_layers, expert_0_only, &(kv_room){.sequences = 1, .positions = 1, .chunk = 1}, &m,
+                    err));
     gptoss_status status = mem_array(n, sizeof *nodes, "plan", &nodes, err);
     for (uint32_t i = 0; status == GPTOSS_OK && i < n; i++) nodes[i] = plan_node_default();
     if (status == GPTOSS_OK) status = placement_find(&m, nodes, n, &wish, out, err);

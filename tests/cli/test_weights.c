@@ -125,7 +125,7 @@ static void slices_can_be_passed_on(void **state) {
     shell(PROGRAM " slice " GOLDEN " '%s' --ranks 3 > /dev/null", pattern);
     unlink(path_in("pass-1.gguf")); /* nobody else has its layers */
     expect_failure(3, COMMAND("run", "--gguf", pattern, "--tokens", "1", "--cache", cache), 2,
-                   "rank 1 has no file, and no rank has all of layer");
+                   "rank 1 has no file, and no rank has all of its slice to send: layer");
     shell(PROGRAM " slice " GOLDEN " '%s' --layers 1-3 --force > /dev/null", path_in("pass-2.gguf"));
     process_result r =
         expect(3, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--max-tokens", "20", "--cache", cache), 0,

@@ -37,7 +37,8 @@ static source open_source(const char *path) {
     source s;
     assert_ok(gguf_open(path, &s.file, err));
     assert_ok(hparams_read(s.file, &s.hp, err));
-    s.what = (extent){.layer_begin = 3, .layer_end = s.hp.n_layers, .expert_end = s.hp.n_experts, .output = true};
+    const slice last = slice_of_layers(&s.hp, 3, s.hp.n_layers, s.hp.n_layers, false);
+    s.what = extent_of_slice(&last);
     return s;
 }
 

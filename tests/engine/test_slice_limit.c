@@ -52,13 +52,11 @@ static void write_slices(const char *whole, const char *const *paths) {
     assert_ok(gguf_open(whole, &file, err));
     assert_ok(hparams_read(file, &hp, err));
     assert_ok(model_sizes_read(file, &hp, &sizes, err));
-    assert_ok(placement_among_equals(file, &sizes, &hp, hp.n_layers, false, (uint32_t)world.size, 1, &p, err));
+    assert_ok(placement_among_equals(&sizes, &hp, hp.n_layers, false, (uint32_t)world.size, 1, &p, err));
     for (int i = 0; i < world.size; i++) {
-        const extent what = {.layer_begin = p.rank[i].layer_begin,
-                             .layer_end = p.rank[i].layer_end,
-                             .expert_end = hp.n_experts,
-                             .embedding = i == 0,
-                             .output = i == world.size - 1};
+        const plan_rank *r = &p.rank[i];
+        const slice of_rank = slice_of_layers(&hp, r->layer_begin, r->layer_end, hp.n_layers, false);
+        const extent what = extent_of_slice(&of_rank);
         slice_file f;
         assert_ok(slice_file_plan(file, &hp, &what, &f, err));
         assert_ok(slice_file_write(&f, file, paths[i], true, NULL, NULL, err));

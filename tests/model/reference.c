@@ -79,13 +79,13 @@ static void attention(const hparams *hp, const layer_weights *l, bool windowed, 
 static void expert(const hparams *hp, const layer_weights *l, uint32_t e, double weight, const double *normed,
                    double *x) {
     double *gate = rows_of(hp->d_ff), *up = rows_of(hp->d_ff), *down = rows_of(hp->d_model);
-    multiply(expert_matrix(&l->gate, e), l->gate.bias + (size_t)e * hp->d_ff, normed, gate);
-    multiply(expert_matrix(&l->up, e), l->up.bias + (size_t)e * hp->d_ff, normed, up);
+    multiply(expert_matrix(&l->gate, e), expert_bias(&l->gate, e), normed, gate);
+    multiply(expert_matrix(&l->up, e), expert_bias(&l->up, e), normed, up);
     for (uint32_t i = 0; i < hp->d_ff; i++) {
         double g = fmin(gate[i], 7), u = fmax(-7, fmin(up[i], 7));
         gate[i] = g / (1 + exp(-1.702 * g)) * (u + 1);
     }
-    multiply(expert_matrix(&l->down, e), l->down.bias + (size_t)e * hp->d_model, gate, down);
+    multiply(expert_matrix(&l->down, e), expert_bias(&l->down, e), gate, down);
     for (uint32_t i = 0; i < hp->d_model; i++) x[i] += weight * down[i];
     free(gate);
     free(up);

@@ -50,18 +50,42 @@ static void *bytes_of(const gguf_file *file, const gguf_tensor *t, uint64_t offs
     return bytes;
 }
 
-/* Each tensor of the slice is that of the whole, or the given experts of it. */
+/* Of a tensor's elements, told from its name alone: those of one of `all` heads, experts or rows, of which the slice
+ * has [begin, end). *within_rows: they are beside those of others in every row. */
+static void share_of(const char *name, const extent *e, uint32_t *begin, uint32_t *end, uint32_t *all,
+                     bool *within_rows) {
+    *begin = 0, *end = *all = 1;
+    *within_rows = strstr(name, "attn_output.weight") != NULL;
+    if (strstr(name, "_exps."))
+        *begin = e->expert_begin, *end = e->expert_end, *all = 8;
+    else if (strstr(name, "attn_q") || strstr(name, "attn_k") || strstr(name, "attn_v") || strstr(name, "sinks") ||
+             *within_rows)
+        *begin = e->kv_head_begin, *end = e->kv_head_end, *all = 2;
+    else if (strcmp(name, "token_embd.weight") == 0)
+        *begin = e->embedding_begin, *end = e->embedding_end, *all = 288;
+    else if (strcmp(name, "output.weight") == 0)
+        *begin = e->output_begin, *end = e->output_end, *all = 288;
+}
+
+/* Each tensor of the slice is that of the whole, or its share of it. */
 static void expect_same_tensors(const model *whole, const model *part) {
     assert_true(gguf_tensor_count(part->file) > 0);
     for (size_t i = 0; i < gguf_tensor_count(part->file); i++) {
         const gguf_tensor *t = gguf_tensor_at(part->file, i), *from = gguf_find_tensor(whole->file, t->name);
+        uint32_t begin, end, all;
+        bool within_rows;
         assert_non_null(from);
         assert_int_equal(t->type, from->type);
-        uint64_t skipped = strstr(t->name, "_exps.") ? from->bytes / whole->hp.n_experts * part->held.expert_begin : 0;
-        void *a = bytes_of(part->file, t, 0, t->bytes), *b = bytes_of(whole->file, from, skipped, t->bytes);
-        assert_memory_equal(a, b, t->bytes);
-        free(a);
-        free(b);
+        share_of(t->name, &part->held, &begin, &end, &all, &within_rows);
+        uint64_t runs = within_rows ? t->dims[1] : 1, one = from->bytes / runs / all, size = one * (end - begin);
+        assert_int_equal(t->bytes, runs * size);
+        for (uint64_t r = 0; r < runs; r++) {
+            void *a = bytes_of(part->file, t, r * size, size);
+            void *b = bytes_of(whole->file, from, r * one * all + one * begin, size);
+            assert_memory_equal(a, b, size);
+            free(a);
+            free(b);
+        }
     }
 }
 
@@ -75,11 +99,12 @@ static void expect_same_file(const char *a, const char *b) {
     buffer_free(&y);
 }
 
+/* Of the golden model: layers, KV heads, experts, rows of the embedding and of the output. */
 static const extent parts[] = {
-    {.layer_begin = 0, .layer_end = 2, .expert_begin = 0, .expert_end = 8, .embedding = true},
-    {.layer_begin = 1, .layer_end = 3, .expert_begin = 2, .expert_end = 5},
-    {.layer_begin = 3, .layer_end = 4, .expert_begin = 7, .expert_end = 8, .output = true},
-    {.layer_begin = 0, .layer_end = 4, .expert_begin = 0, .expert_end = 1, .embedding = true, .output = true},
+    {0, 2, 0, 2, 0, 8, 0, 288, 0, 0, false, 0},   {1, 3, 0, 2, 2, 5, 0, 0, 0, 0, false, 0},
+    {3, 4, 0, 2, 7, 8, 0, 0, 0, 288, false, 0},   {0, 4, 0, 2, 0, 1, 0, 288, 0, 288, false, 0},
+    {0, 2, 0, 1, 0, 3, 0, 144, 0, 80, false, 0},  {0, 2, 1, 2, 3, 8, 144, 288, 80, 160, false, 0},
+    {2, 4, 1, 2, 0, 0, 0, 0, 160, 288, false, 0},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 
@@ -95,16 +120,18 @@ static void slices_hold_the_same_bytes_and_say_what_they_hold(void **state) {
         extent want = parts[i];
         want.is_slice = true;
         want.source = gguf_fingerprint(whole.file);
-        assert_memory_equal(&part.held.layer_begin, &want.layer_begin, 4 * sizeof(uint32_t));
+        assert_memory_equal(&part.held.layer_begin, &want.layer_begin, 10 * sizeof(uint32_t));
         assert_true(part.held.is_slice && part.held.source == want.source);
-        assert_true(part.held.embedding == want.embedding && part.held.output == want.output);
         assert_memory_equal(&part.hp, &whole.hp, sizeof part.hp);
-        uint32_t layers = want.layer_end - want.layer_begin;
-        assert_int_equal(gguf_tensor_count(part.file), 19 * layers + want.embedding + 2 * want.output);
-        assert_true((gguf_find_value(part.file, "tokenizer.ggml.tokens") != NULL) == want.embedding);
+        uint32_t layers = want.layer_end - want.layer_begin, of_layer = want.expert_end ? 19 : 13;
+        bool embedding = want.embedding_end > 0, output = want.output_end > 0;
+        assert_int_equal(gguf_tensor_count(part.file), of_layer * layers + embedding + 2 * output);
+        assert_true((gguf_find_value(part.file, "tokenizer.ggml.tokens") != NULL) ==
+                    (embedding && want.embedding_begin == 0));
         expect_same_tensors(&whole, &part);
         assert_ok(model_sizes_read(part.file, &part.hp, &told, err));
         assert_true(told.embedding == all.embedding && told.output == all.output);
+        assert_int_equal(told.kv_head_step, all.kv_head_step);
         assert_memory_equal(told.layers, all.layers, all.n_layers * sizeof *all.layers);
         assert_memory_equal(told.experts, all.experts, all.n_layers * sizeof *all.experts);
         model_sizes_free(&told);
@@ -117,8 +144,8 @@ static void slices_hold_the_same_bytes_and_say_what_they_hold(void **state) {
 
 static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
     model whole = open_model(WHOLE);
-    const extent large = {.layer_begin = 1, .layer_end = 4, .expert_begin = 2, .expert_end = 8, .output = true},
-                 small = {.layer_begin = 3, .layer_end = 4, .expert_begin = 3, .expert_end = 5, .output = true};
+    const extent large = {1, 4, 0, 2, 2, 8, 0, 0, 80, 288, false, 0},
+                 small = {3, 4, 1, 2, 3, 5, 0, 0, 96, 280, false, 0};
     const char *between = path_in(state, "between.gguf"), *twice = path_in(state, "twice.gguf"),
                *once = path_in(state, "once.gguf");
     assert_ok(write_part(&whole, &large, between, NULL, err));
@@ -128,9 +155,11 @@ static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
     expect_same_file(once, twice);
     gptoss_error err = {0};
     for (size_t i = 0; i < PARTS; i++) {
-        if (i == 1 || i == 2) continue; /* those it can give */
+        if (i == 1 || i == 6) continue; /* those it can give */
         assert_int_equal(write_part(&middle, &parts[i], path_in(state, "no.gguf"), NULL, &err), GPTOSS_MISUSE);
-        assert_non_null(strstr(err.text, "is a slice with layers 1 to 3 of 4, experts 2 to 7 of 8, the output"));
+        assert_non_null(strstr(
+            err.text,
+            "is a slice with layers 1 to 3 of 4, experts 2 to 7 of 8, no embedding rows, output rows 80 to 287 "));
     }
     assert_int_equal(access(path_in(state, "no.gguf"), F_OK), -1);
     gguf_close(middle.file);
@@ -139,10 +168,12 @@ static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
 
 static void impossible_parts_are_misuse(void **state) {
     model whole = open_model(WHOLE);
-    const extent wrong[] = {{.layer_begin = 2, .layer_end = 2, .expert_end = 8},
-                            {.layer_begin = 0, .layer_end = 5, .expert_end = 8},
-                            {.layer_begin = 0, .layer_end = 1, .expert_begin = 3, .expert_end = 3},
-                            {.layer_begin = 0, .layer_end = 1, .expert_begin = 3, .expert_end = 9}};
+    const extent wrong[] = {
+        {2, 2, 0, 2, 0, 8, 0, 0, 0, 0, false, 0},   {0, 5, 0, 2, 0, 8, 0, 0, 0, 0, false, 0},
+        {0, 1, 1, 1, 0, 8, 0, 0, 0, 0, false, 0},   {0, 1, 0, 3, 0, 8, 0, 0, 0, 0, false, 0},
+        {0, 1, 0, 2, 3, 9, 0, 0, 0, 0, false, 0},   {0, 1, 0, 2, 5, 3, 0, 0, 0, 0, false, 0},
+        {0, 1, 0, 2, 0, 8, 0, 289, 0, 0, false, 0}, {0, 1, 0, 2, 0, 8, 0, 0, 9, 3, false, 0},
+    };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(write_part(&whole, &wrong[i], path_in(state, "no.gguf"), NULL, NULL), GPTOSS_MISUSE);
     gguf_close(whole.file);
@@ -173,7 +204,7 @@ static void what_a_rank_needs_and_a_slice_lacks_is_named(void **state) {
         {0, 3, false, false, false, 0, "lacks layers: 0 to 2 are needed, it holds layers 0 to 1 of 4, all experts"},
         {1, 2, false, false, false, 1, "lacks experts: 0 to 7 are needed"},
         {1, 2, false, false, true, 1, "lacks experts: 0 to 0 are needed"},
-        {0, 1, false, true, false, 0, "lacks the output"},
+        {0, 1, false, true, false, 0, "lacks output rows: 0 to 287 are needed"},
         {3, 4, true, true, true, 2, "lacks experts"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
