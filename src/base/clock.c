@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +13,16 @@ static double read_clock(clockid_t id) {
 }
 
 double clock_seconds(void) { return read_clock(CLOCK_MONOTONIC); }
+
+void clock_sleep_until(double time) {
+    const double awake = 60e-6; /* what waking up may take */
+    double asleep = time - clock_seconds() - awake;
+    if (asleep > 0) {
+        time_t whole = (time_t)asleep;
+        if (nanosleep(&(struct timespec){whole, (long)((asleep - (double)whole) * 1e9)}, NULL) != 0) return;
+    }
+    while (clock_seconds() < time) sched_yield();
+}
 
 /* proc_pid_stat(5): field 22 is the start in ticks since the machine's; field 2, a name in parentheses, may hold
  * anything. */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/bench_options.h"
 #include "cli/bench_report.h"
+#include "cli/bench_trace.h"
 #include "cli/commands.h"
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
@@ -25,7 +26,8 @@ typedef struct session {
     double read_bytes;    /* a second, with that engine's threads */
     bench_times *scratch; /* [ranks] */
     bench_report report;
-    FILE *plot;
+    FILE *plot, *trace_file;
+    trace *trace; /* or NULL */
     progress progress;
     uint64_t to_measure, measured;
 } session;
@@ -58,14 +60,17 @@ static void note(session *s, bench_row *row, size_t rep) {
 static gptoss_status measure_row(session *s, bench_row *row, gptoss_error *err) {
     uint32_t warm_up = row->generate ? 2 : row->chunk;
     TRY(bench_fill(s->bench, row->depth, row->streams, err));
+    TRY(bench_set_pace(s->bench, &s->options->pace, row->generate, row->depth, row->tokens, err));
     TRY(measure_once(s, row, warm_up < row->tokens ? warm_up : row->tokens, err));
+    bench_use_trace(s->bench, s->trace);
     for (size_t rep = 0; rep < s->options->reps; rep++) {
         TRY(measure_once(s, row, row->tokens, err));
         if (!reports(s)) continue;
         note(s, row, rep);
         progress_update(&s->progress, ++s->measured);
     }
-    return GPTOSS_OK;
+    bench_use_trace(s->bench, NULL);
+    return bench_set_pace(s->bench, &(bench_pace){.simulated = false}, row->generate, row->depth, row->tokens, err);
 }
 
 static gptoss_status add_row(session *s, bench_row row, gptoss_error *err) {
@@ -126,6 +131,7 @@ static void begin_report(session *s, uint64_t bytes_per_token, double start_seco
     r->options = s->options;
     r->n_layers = s->engine.n_layers;
     r->ranks = s->cluster->size;
+    r->stages = (uint32_t)r->ranks;
     r->isa = isa_name(isa_used());
     r->bytes_per_token = bytes_per_token;
     r->start_seconds = start_seconds;
@@ -171,21 +177,30 @@ static gptoss_status measure_all(session *s, gptoss_error *err) {
 
 /* ---- the whole ---- */
 
+/* path NULL: the flag was not given. */
+static gptoss_status open_file(const char *path, const char *flag, FILE **out, gptoss_error *err) {
+    if (path && !(*out = fopen(path, "w")))
+        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for %s", path, flag);
+    return GPTOSS_OK;
+}
+
 /* What can fail on rank 0 alone is tried before anything is measured. */
 static gptoss_status open_session(session *s, gptoss_error *err) {
     const bench_options *o = s->options;
+    if (o->trace) TRY(trace_open(BENCH_TRACE_SPANS, &s->trace, err));
     if (!reports(s)) return GPTOSS_OK;
     uint64_t rows = o->threads.count * o->chunk.count * o->depth.count * (o->prompt.count + o->streams.count);
     TRY(mem_array(rows, sizeof *s->report.rows, "results", &s->report.rows, err));
     TRY(mem_array((size_t)s->cluster->size, sizeof *s->scratch, "results", &s->scratch, err));
     progress_begin(&s->progress, "measuring", rows * o->reps);
-    if (o->plot && !(s->plot = fopen(o->plot, "w")))
-        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --plot", o->plot);
-    return GPTOSS_OK;
+    TRY(open_file(o->plot, "--plot", &s->plot, err));
+    return open_file(o->trace, "--trace", &s->trace_file, err);
 }
 
 static void close_session(session *s) {
     if (s->plot) fclose(s->plot);
+    if (s->trace_file) fclose(s->trace_file);
+    trace_close(s->trace);
     bench_report_free(&s->report);
     free(s->scratch);
     places_close(&s->where);
@@ -213,6 +228,7 @@ static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error 
     status = cluster_agree(c, status, err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);
     progress_end(&s.progress);
+    if (status == GPTOSS_OK && s.trace) status = bench_trace_write(c, s.trace, s.trace_file, o->trace, err);
     if (status == GPTOSS_OK && reports(&s)) status = finish_report(&s, err);
     close_session(&s);
     return status;
@@ -229,7 +245,7 @@ int bench_command(int argc, char **argv) {
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) bench_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = link_option_apply(&c, &options.link, &err);
+        status = link_model_use(&c, &options.link.model, &err); /* without the flag too: it tells transfers apart */
         if (status == GPTOSS_OK) status = run(&options, &c, &err);
     }
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/bind_option.h"
+#include "cli/units.h"
 #include "engine/engine.h"
 
 enum { MAX_OPTIONS = 24, MAX_ROWS = 1000 };
@@ -25,6 +26,9 @@ static size_t describe(bench_options *o, option *table) {
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
+        {"simulate", OPTION_TEXT, &o->simulate, 0, 0, "PACE",
+         "stages sleep instead of computing: stage=5ms for each wave, or measured"},
+        {"trace", OPTION_TEXT, &o->trace, 0, 0, "FILE.json", "write what each rank did when, for ui.perfetto.dev"},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"seed", OPTION_COUNT, &o->seed, 0, 0x1p63, "N", "of the random tokens (0)"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object instead of a table"},
@@ -59,6 +63,17 @@ static gptoss_status check(const bench_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
+static gptoss_status read_pace(bench_options *o, gptoss_error *err) {
+    const units_setting setting = {"stage", UNITS_SECONDS, &o->pace.seconds};
+    o->pace.simulated = o->simulate != NULL;
+    if (!o->simulate || strcmp(o->simulate, "measured") == 0) return GPTOSS_OK;
+    if (strncmp(o->simulate, "stage=", 6) != 0)
+        return error_set(err, GPTOSS_MISUSE, "--simulate is stage=TIME or measured, not \"%.40s\"", o->simulate);
+    TRY(units_read_settings("simulate", o->simulate, &setting, 1, err));
+    if (o->pace.seconds > 0) return GPTOSS_OK;
+    return error_set(err, GPTOSS_MISUSE, "--simulate: a stage takes some time, not %s", o->simulate + 6);
+}
+
 static option_counts only(uint64_t value) { return (option_counts){{value}, 1}; }
 
 gptoss_status bench_options_parse(int argc, char **argv, const char *environment_gguf, bench_options *out,
@@ -77,6 +92,7 @@ gptoss_status bench_options_parse(int argc, char **argv, const char *environment
     if (out->help) return GPTOSS_OK;
     TRY(bind_option_read(out->cpu_bind, &out->bind, err));
     TRY(link_option_read(&out->link, err));
+    TRY(read_pace(out, err));
     return check(out, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/link_option.h"
 #include "cli/options.h"
+#include "engine/bench.h"
 #include "plan/topology.h"
 
 typedef struct bench_options {
@@ -13,7 +14,10 @@ typedef struct bench_options {
     topology_bind bind;
     link_option link;
     const char *cpu_bind, *isa;
-    const char *plot; /* an SVG file to write, or NULL */
+    const char *plot;     /* an SVG file to write, or NULL */
+    const char *trace;    /* a JSON file to write, or NULL */
+    const char *simulate; /* or NULL */
+    bench_pace pace;      /* what it says */
     bool json, csv, help;
 } bench_options;
 

@@ -8,11 +8,9 @@
 
 #include "cli/bind_option.h"
 
-static const char *const phase_names[BENCH_PHASES] = {[BENCH_ATTENTION] = "attention",
-                                                      [BENCH_EXPERTS] = "experts",
-                                                      [BENCH_OUTPUT] = "output",
-                                                      [BENCH_WAITING] = "waiting",
-                                                      [BENCH_OTHER] = "other"};
+static const char *const phase_names[BENCH_PHASES] = {
+    [BENCH_ATTENTION] = "attention", [BENCH_EXPERTS] = "experts",   [BENCH_OUTPUT] = "output",
+    [BENCH_WAITING] = "waiting",     [BENCH_TRANSFER] = "transfer", [BENCH_OTHER] = "other"};
 
 void bench_report_free(bench_report *r) {
     for (size_t i = 0; i < r->count; i++) {
@@ -34,6 +32,39 @@ static double most(const bench_report *r, const bench_row *row) { return row->sp
 double bench_row_share(const bench_report *r, const bench_row *row) {
     if (!row->generate || row->streams > 1 || row->read_bytes <= 0) return NAN;
     return median(r, row) * (double)r->bytes_per_token / row->read_bytes;
+}
+
+/* ---- simulations ---- */
+
+static bool is_simulation(const bench_report *r, const bench_row *row) {
+    return r->options->pace.simulated && row->generate;
+}
+
+/* Seconds that the stages together work on a token, each as long as the slowest of its shards. */
+static double work_of_stages(const bench_report *r, const bench_row *row) {
+    double sum = 0;
+    int shards = r->ranks / (int)r->stages;
+    for (int rank = 0; rank < r->ranks; rank += shards) {
+        double slowest = 0;
+        for (int shard = 0; shard < shards; shard++) {
+            const double *phases = row->ranks[rank + shard].phases;
+            double work = phases[BENCH_ATTENTION] + phases[BENCH_EXPERTS] + phases[BENCH_OUTPUT];
+            if (work > slowest) slowest = work;
+        }
+        sum += slowest;
+    }
+    return sum;
+}
+
+/* As many waves as there are stages, or streams if these are fewer, and none ever waits. */
+static double ideal_speed(const bench_report *r, const bench_row *row) {
+    uint32_t waves = row->streams < r->stages ? row->streams : r->stages;
+    return waves / work_of_stages(r, row);
+}
+
+/* Seconds that a hop takes beside the stages' work; with one wave under way, which comes back to rank 0 in the end. */
+static double hop_seconds(const bench_report *r, const bench_row *row) {
+    return (1 / median(r, row) - work_of_stages(r, row)) / r->stages;
 }
 
 static const char *kind(const bench_row *row) { return row->generate ? "generate" : "prompt"; }
@@ -72,6 +103,12 @@ void bench_report_print_row(const bench_report *r, const bench_row *row) {
     printf("%-14s %6u %7u %7u %5u %9.2f %9.2f %9.2f %6.1f%s\n", what, row->depth, row->streams, row->threads,
            row->chunk, median(r, row), least(row), most(r, row), row->read_bytes / 1e9, share);
     for (int rank = 0; rank < r->ranks; rank++) print_phases(r, row, rank);
+    if (is_simulation(r, row)) {
+        printf("    simulated: %.1f %% of the %.2f tokens/s that %u stages could do",
+               100 * median(r, row) / ideal_speed(r, row), ideal_speed(r, row), r->stages);
+        if (row->streams == 1) printf("; a hop takes %.1f us", 1e6 * hop_seconds(r, row));
+        puts("");
+    }
     fflush(stdout);
 }
 
@@ -116,6 +153,8 @@ static cJSON *row_json(const bench_report *r, const bench_row *row) {
     add_number(o, "tps_max", most(r, row));
     add_number(o, "read_gbps", row->read_bytes / 1e9);
     if (!isnan(bench_row_share(r, row))) add_number(o, "share", bench_row_share(r, row));
+    if (is_simulation(r, row)) add_number(o, "ideal_tps", ideal_speed(r, row));
+    if (is_simulation(r, row) && row->streams == 1) add_number(o, "hop_us", 1e6 * hop_seconds(r, row));
     cJSON *ranks = cJSON_AddArrayToObject(o, "phases_ms_per_token"); /* one object a rank */
     for (int rank = 0; rank < r->ranks; rank++) {
         cJSON *phases = cJSON_CreateObject();

@@ -56,6 +56,11 @@ void link_watch(void (*watch)(void *context, const link_report *wait), void *con
     watcher_context = context;
 }
 
+/* What rank 0's clock is ahead of this rank's, if anyone wants to know. */
+static double clock_offset(void) { return study ? stamps_offset(study) : 0; }
+
+double link_now(void) { return clock_seconds() + clock_offset(); }
+
 link_times link_spent(void) { return spent; }
 
 void link_send(const void *data, size_t bytes, int to, int tag, MPI_Request *request) {
@@ -107,7 +112,7 @@ static double choose_sleep(double waited, double quiet) {
 
 /* Until a message that is here may be seen. */
 static void sleep_until(double arrival, uint32_t heard) {
-    double left = arrival - stamps_now(study);
+    double left = arrival - link_now();
     if (left > AWAKE)
         bells_sleep(&all, heard, left - AWAKE < 0.5 ? left - AWAKE : 0.5);
     else
@@ -160,7 +165,7 @@ static bool may_be_seen(patience *p, MPI_Request message) {
     link_stamp stamp;
     if (!stamps_find(study, message, &stamp)) return false;
     p->sent = stamp.sent;
-    if (stamp.arrives <= stamps_now(study)) return true;
+    if (stamp.arrives <= link_now()) return true;
     if (stamp.arrives < p->arrival) p->arrival = stamp.arrives;
     MPI_Request_get_status(message, &ignored, MPI_STATUS_IGNORE); /* goes on fetching it, but leaves it where it is */
     return false;
@@ -183,11 +188,10 @@ static bool find_complete(patience *p, MPI_Request *requests, int count, int *wh
 }
 
 static void report(const patience *p) {
-    double now = clock_seconds(), offset = study ? stamps_now(study) - now : 0;
-    const link_report wait = {p->start + offset, now + offset, p->sent};
+    const link_report wait = {p->start + clock_offset(), link_now(), p->sent};
     spent.waiting += wait.end - wait.begin;
     if (wait.sent > 0) spent.transfer += wait.end - (wait.sent > wait.begin ? wait.sent : wait.begin);
-    if (study && watcher) watcher(watcher_context, &wait);
+    if (watcher) watcher(watcher_context, &wait);
 }
 
 size_t link_wait_any(MPI_Request *requests, int count, int *which) {

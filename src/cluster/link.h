@@ -44,13 +44,15 @@ void link_drop(MPI_Request *request);
 /* Stamps from now on all messages; collective. They become the links'; NULL: no more. */
 void link_use_stamps(stamps *s);
 
+double link_now(void); /* seconds, by rank 0's clock if messages are stamped */
+
 /* A wait that ended. Seconds by rank 0's clock. */
 typedef struct link_report {
     double begin, end;
     double sent; /* the stamp of the message that was waited for; 0: none */
 } link_report;
 
-/* Calls `watch` after each wait from now on; NULL: no more. Without stamps it is not called. */
+/* Calls `watch` after each wait from now on; NULL: no more. */
 void link_watch(void (*watch)(void *context, const link_report *wait), void *context);
 
 /* Seconds spent in link_wait and link_wait_any so far. */

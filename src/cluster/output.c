@@ -10,6 +10,7 @@ struct output {
     stage *stage;
     MPI_Request *requests;
     double waited;
+    trace *trace; /* borrowed, or NULL */
 
     wave_header **jobs; /* [n_jobs], owned: a ring on the source, where all waves under way have room; elsewhere one */
     MPI_Request *offered; /* [n_jobs][ranks], owned: jobs on their way; on the source alone */
@@ -118,6 +119,15 @@ void output_close(output *o) {
 
 double output_waited(const output *o) { return o->waited; }
 
+void output_use_trace(output *o, trace *t) { o->trace = t; }
+
+/* This rank's logits of a job. */
+static void multiply(output *o, wave_header *job, float *logits) {
+    trace_begin(o->trace, TRACE_OUTPUT, job->number, job->logits_rows, job->logits_rows);
+    stage_logits(o->stage, message_job_rows(job), job->logits_rows, logits);
+    trace_end(o->trace);
+}
+
 /* ---- the source ---- */
 
 /* The wishes and rows of the tokens whose logits are wanted. */
@@ -184,7 +194,7 @@ static void do_job(output *o, wave_header *job) {
     message_await(&o->result_sent[place], &o->waited);
     *result = *job;
     memset(message_shortlists(result), 0, rows * sizeof(shortlist));
-    stage_logits(o->stage, message_job_rows(job), rows, message_logits(result));
+    multiply(o, job, message_logits(result));
     bool all = make_lists(o, message_wishes(job), rows, message_logits(result), message_shortlists(result));
     uint32_t width = all ? width_of(o, o->config.cluster.rank) : 0;
     link_send(result, (size_t)message_result_bytes(rows, width), 0, TAG_RESULT, &o->result_sent[place]);
@@ -285,7 +295,7 @@ static void do_own_part(output *o, wave_header *job) {
     float *own = o->own ? o->own : o->logits;
     memset(o->lists, 0, rows * sizeof *o->lists);
     if (width_of(o, 0) == 0) return;
-    stage_logits(o->stage, message_job_rows(job), rows, own);
+    multiply(o, job, own);
     make_lists(o, message_wishes(job), rows, own, o->lists);
 }
 

@@ -11,6 +11,7 @@
 #include "cluster/cluster.h"
 #include "cluster/message.h"
 #include "cluster/row.h"
+#include "cluster/trace.h"
 #include "model/stage.h"
 
 typedef struct output output;
@@ -31,6 +32,8 @@ enum { OUTPUT_JOB, OUTPUT_FETCH, OUTPUT_REQUESTS };
 gptoss_status output_open(const output_config *config, stage *s, MPI_Request *requests, output **out,
                           gptoss_error *err);
 void output_close(output *o); /* NULL is fine */
+
+void output_use_trace(output *o, trace *t); /* see pipeline_use_trace */
 
 /* The source: a wave is through all layers, or was given up. What is needed of the message is copied. */
 void output_offer(output *o, wave_header *message);

@@ -31,6 +31,7 @@ struct pipeline {
     uint32_t n_slots;
     MPI_Request requests[REQUESTS]; /* not on rank 0 */
     double waited;
+    trace *trace; /* borrowed, or NULL */
 
     /* on rank 0, where each wave under way has a slot */
     MPI_Request *sent; /* [n_slots][shards], owned: to the shards of the first stage and, as 0, to the next stage */
@@ -130,6 +131,11 @@ uint32_t pipeline_logits_rows(const pipeline *p) { return p->config.logits_rows;
 
 double pipeline_waited(const pipeline *p) { return p->waited + output_waited(p->output); }
 
+void pipeline_use_trace(pipeline *p, trace *t) {
+    p->trace = t;
+    output_use_trace(p->output, t);
+}
+
 /* ---- on all ranks ---- */
 
 /* Runs a wave through this rank's stage. *whole: whether it went through; it does on all shards or on none. */
@@ -137,9 +143,11 @@ static gptoss_status advance(pipeline *p, wave_header *message, bool *whole, gpt
     group *g = p->config.group;
     const wave w = message_wave(message);
     float *x = message_activations(message);
+    trace_begin(p->trace, TRACE_LAYERS, message->number, w.n_tokens, w.n_runs);
     group_begin(g);
     if (is_first(p)) stage_embed(p->stage, w.tokens, w.n_tokens, x);
     if (stage_forward(p->stage, &w, x) != GPTOSS_OK) group_abandon(g);
+    trace_end(p->trace);
     *whole = !group_is_abandoned(g);
     return group_fault(g, err);
 }

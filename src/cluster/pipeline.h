@@ -11,6 +11,7 @@
 #include "cluster/cluster.h"
 #include "cluster/group.h"
 #include "cluster/row.h"
+#include "cluster/trace.h"
 #include "model/stage.h"
 
 typedef struct pipeline pipeline;
@@ -37,6 +38,9 @@ uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_config */
 /* Seconds that this rank has spent waiting for others since pipeline_open, but for sums in the midst of a stage's
  * work. */
 double pipeline_waited(const pipeline *p);
+
+/* Tells the trace of this rank's work on waves from now on; borrowed, NULL: no more. */
+void pipeline_use_trace(pipeline *p, trace *t);
 
 /* Rank 0: sends a wave, valid within pipeline_wave_limits(), off; see stage_forward. It is copied. */
 gptoss_status pipeline_submit(pipeline *p, const wave *w, gptoss_error *err);

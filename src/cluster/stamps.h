@@ -25,7 +25,7 @@ typedef struct stamps stamps;
 gptoss_status stamps_open(double latency, double bandwidth, double clock_offset, stamps **out, gptoss_error *err);
 void stamps_close(stamps *s); /* NULL is fine */
 
-double stamps_now(const stamps *s); /* rank 0's time */
+double stamps_offset(const stamps *s); /* clock_offset */
 
 /* Just before a message is sent. */
 void stamps_send(stamps *s, size_t bytes, int to, int tag);

@@ -6,9 +6,10 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cluster/link.h"
 #include "engine/sampler.h"
 
-enum { READ_ROUNDS = 5, READ_RUNS = 64 };
+enum { READ_ROUNDS = 5, READ_RUNS = 64, PACE_WAVES = 6 };
 static const size_t READ_BYTES = (size_t)1 << 30;
 
 struct bench {
@@ -16,6 +17,7 @@ struct bench {
     uint64_t random;
     uint32_t *filled; /* [streams]: tokens that each sequence has held */
     uint32_t streams; /* the engine's sequences */
+    trace *trace;     /* borrowed, or NULL */
     sampler *sampler; /* on rank 0, as all that follow */
     wave_limits limits;
     wave wave;
@@ -179,27 +181,45 @@ static gptoss_status do_fill(bench *b, const job *j, gptoss_error *err) {
 
 typedef gptoss_status work(bench *b, const job *j, gptoss_error *err);
 
-/* Runs the work on rank 0 while the others serve it. *seconds: how long this rank was at it. A rank that lost another
+/* The clocks of this rank; what they gain while a job runs is what it spent on it. Sums in the midst of a stage's work
+ * belong to that. */
+static bench_times read_clocks(const engine *e) {
+    stage_times spent = stage_spent(e->stage);
+    link_times links = link_spent();
+    double sums = group_seconds(e->group), outside = links.waiting > sums ? 1 - sums / links.waiting : 0;
+    return (bench_times){.phases = {[BENCH_ATTENTION] = spent.attention,
+                                    [BENCH_EXPERTS] = spent.experts,
+                                    [BENCH_OUTPUT] = spent.output,
+                                    [BENCH_WAITING] = outside * (links.waiting - links.transfer),
+                                    [BENCH_TRANSFER] = outside * links.transfer}};
+}
+
+static bench_times gained(const bench_times *before, bench_times after, double seconds) {
+    bench_times t = {.seconds = seconds, .phases = {[BENCH_OTHER] = seconds}};
+    for (int i = 0; i < BENCH_OTHER; i++) {
+        t.phases[i] = after.phases[i] - before->phases[i];
+        t.phases[BENCH_OTHER] -= t.phases[i];
+    }
+    if (t.phases[BENCH_OTHER] < 0) t.phases[BENCH_OTHER] = 0;
+    return t;
+}
+
+/* Runs the work on rank 0 while the others serve it. *spent: what this rank did meanwhile. A rank that lost another
  * returns at once: there is nobody left to agree with. Nor do ranks agree on being interrupted: the launcher is taking
  * all of them down. */
-static gptoss_status work_together(bench *b, work *w, const job *j, double *seconds, gptoss_error *err) {
+static gptoss_status work_together(bench *b, work *w, const job *j, bench_times *spent, gptoss_error *err) {
     engine *e = b->engine;
+    if (b->trace) trace_start(b->trace);
+    bench_times before = read_clocks(e);
     double start = clock_seconds();
     gptoss_status status = e->cluster.rank == 0 ? w(b, j, err) : pipeline_work(e->pipeline, err);
-    *seconds = clock_seconds() - start;
+    double seconds = clock_seconds() - start;
+    if (b->trace) trace_stop(b->trace);
+    *spent = gained(&before, read_clocks(e), seconds);
     if (e->cluster.rank == 0 && status != GPTOSS_PEER) pipeline_stop(e->pipeline);
     if (status == GPTOSS_PEER || status == GPTOSS_INTERNAL || status == GPTOSS_CANCELLED) return status;
     if (cancel_requested()) return error_set(err, GPTOSS_CANCELLED, "%s", "");
     return cluster_agree(&e->cluster, status, err);
-}
-
-/* The clocks of this rank; what they gain while a job runs is what it spent on it. */
-static bench_times read_clocks(const engine *e) {
-    stage_times spent = stage_spent(e->stage);
-    return (bench_times){.phases = {[BENCH_ATTENTION] = spent.attention,
-                                    [BENCH_EXPERTS] = spent.experts,
-                                    [BENCH_OUTPUT] = spent.output,
-                                    [BENCH_WAITING] = pipeline_waited(e->pipeline)}};
 }
 
 /* On rank 0, times[ranks] from every rank's own. */
@@ -224,23 +244,16 @@ static void gather_times(bench *b, const bench_times *mine, bench_times *times) 
 }
 
 static gptoss_status measure(bench *b, const job *j, bench_times *times, gptoss_error *err) {
-    bench_times before = read_clocks(b->engine), mine = {0};
-    TRY(work_together(b, do_job, j, &mine.seconds, err));
-    bench_times after = read_clocks(b->engine);
-    mine.phases[BENCH_OTHER] = mine.seconds;
-    for (int i = 0; i < BENCH_OTHER; i++) {
-        mine.phases[i] = after.phases[i] - before.phases[i];
-        mine.phases[BENCH_OTHER] -= mine.phases[i];
-    }
-    if (mine.phases[BENCH_OTHER] < 0) mine.phases[BENCH_OTHER] = 0;
+    bench_times mine;
+    TRY(work_together(b, do_job, j, &mine, err));
     gather_times(b, &mine, times);
     return GPTOSS_OK;
 }
 
 gptoss_status bench_fill(bench *b, uint32_t depth, uint32_t streams, gptoss_error *err) {
-    double seconds;
+    bench_times ignored;
     job j = {.depth = depth, .streams = streams};
-    TRY(work_together(b, do_fill, &j, &seconds, err));
+    TRY(work_together(b, do_fill, &j, &ignored, err));
     for (uint32_t s = 0; s < streams; s++)
         if (b->filled[s] < depth) b->filled[s] = depth;
     return GPTOSS_OK;
@@ -254,6 +267,44 @@ gptoss_status bench_generate(bench *b, uint32_t depth, uint32_t streams, uint32_
                              gptoss_error *err) {
     job j = {.depth = depth, .streams = streams, .tokens = steps, .generate = true};
     return measure(b, &j, times, err);
+}
+
+/* ---- simulating ---- */
+
+/* What a wave takes in this rank's stage when no other is under way. */
+static gptoss_status measure_pace(bench *b, bool generate, uint32_t depth, uint32_t tokens, stage_times *out,
+                                  gptoss_error *err) {
+    bench_times ignored;
+    uint32_t chunk = b->engine->config.chunk, waves = generate ? PACE_WAVES : 1;
+    const job j = {.depth = depth,
+                   .streams = 1,
+                   .tokens = generate         ? waves
+                             : tokens < chunk ? tokens
+                                              : chunk,
+                   generate};
+    TRY(work_together(b, do_job, &j, &ignored, err)); /* the first time it touches buffers */
+    stage_times before = stage_spent(b->engine->stage);
+    TRY(work_together(b, do_job, &j, &ignored, err));
+    stage_times after = stage_spent(b->engine->stage);
+    out->attention = (after.attention - before.attention) / waves;
+    out->experts = (after.experts - before.experts) / waves;
+    out->output = (after.output - before.output) / waves;
+    return GPTOSS_OK;
+}
+
+gptoss_status bench_set_pace(bench *b, const bench_pace *pace, bool generate, uint32_t depth, uint32_t tokens,
+                             gptoss_error *err) {
+    stage_times times = {.attention = pace->seconds / 2, .experts = pace->seconds / 2};
+    stage_simulate(b->engine->stage, NULL);
+    if (!pace->simulated) return GPTOSS_OK;
+    if (pace->seconds == 0) TRY(measure_pace(b, generate, depth, tokens, &times, err));
+    stage_simulate(b->engine->stage, &times);
+    return GPTOSS_OK;
+}
+
+void bench_use_trace(bench *b, trace *t) {
+    b->trace = t;
+    pipeline_use_trace(b->engine->pipeline, t);
 }
 
 /* ---- memory ---- */

@@ -13,9 +13,10 @@ typedef struct bench bench;
 typedef enum bench_phase {
     BENCH_ATTENTION,
     BENCH_EXPERTS,
-    BENCH_OUTPUT,  /* logits, on the last rank */
-    BENCH_WAITING, /* for other ranks */
-    BENCH_OTHER,   /* embedding, choosing tokens, handing waves on */
+    BENCH_OUTPUT,   /* logits, on the last rank */
+    BENCH_WAITING,  /* for other ranks to send something */
+    BENCH_TRANSFER, /* waiting for what was sent */
+    BENCH_OTHER,    /* embedding, choosing tokens, handing waves on */
     BENCH_PHASES
 } bench_phase;
 
@@ -24,6 +25,12 @@ typedef struct bench_times {
     double seconds;
     double phases[BENCH_PHASES];
 } bench_times;
+
+/* How stages work: they compute, or sleep to show what as many machines would do. */
+typedef struct bench_pace {
+    bool simulated;
+    double seconds; /* that each stage sleeps for a wave; 0: what it takes for one, measured */
+} bench_pace;
 
 /* e was started with room for `streams` sequences and as many rows of logits; it stays the caller's. */
 gptoss_status bench_open(engine *e, uint64_t seed, bench **out, gptoss_error *err);
@@ -41,6 +48,14 @@ gptoss_status bench_prompt(bench *b, uint32_t depth, uint32_t tokens, bench_time
  * taken instead, so that experts are called on evenly. */
 gptoss_status bench_generate(bench *b, uint32_t depth, uint32_t streams, uint32_t steps, bench_times *times,
                              gptoss_error *err);
+
+/* Stages work at that pace from now on. Where it is to be measured, each stage takes as long as it does now for a wave
+ * of one token at `depth` (generate), or of `tokens` tokens of a prompt there, at most a chunk, no other under way. */
+gptoss_status bench_set_pace(bench *b, const bench_pace *pace, bool generate, uint32_t depth, uint32_t tokens,
+                             gptoss_error *err);
+
+/* Adds what bench_prompt and bench_generate do from now on to the trace; borrowed, NULL: no more. */
+void bench_use_trace(bench *b, trace *t);
 
 /* *bytes_per_second: of all ranks together, each reading up to 1 GiB of its mapped weights with its whole team, all at
  * the same time; the best of several rounds. On rank 0. */

@@ -160,7 +160,27 @@ static void run_layer(stage *s, bool last) {
     s->spent.experts += clock_seconds() - middle;
 }
 
+/* Sleeps instead of working. Returns how long that took. */
+static double pretend(double seconds) {
+    double start = clock_seconds();
+    while (clock_seconds() < start + seconds && !cancel_requested()) clock_sleep_until(start + seconds);
+    return clock_seconds() - start;
+}
+
+static gptoss_status pretend_forward(stage *s) {
+    double took = pretend(s->pace.attention + s->pace.experts);
+    s->spent.attention += s->pace.attention;
+    s->spent.experts += took - s->pace.attention;
+    return cancel_requested() ? GPTOSS_CANCELLED : GPTOSS_OK;
+}
+
+void stage_simulate(stage *s, const stage_times *pace) {
+    s->simulated = pace != NULL;
+    if (pace) s->pace = *pace;
+}
+
 gptoss_status stage_forward(stage *s, const wave *w, float *x) {
+    if (s->simulated) return pretend_forward(s);
     s->x = x;
     s->wave = w;
     s->count = w->n_tokens;
@@ -211,6 +231,11 @@ static void logits_step(void *context, int worker, int workers) {
 void stage_logits(stage *s, const float *x, uint32_t count, float *logits) {
     size_t width = s->hp.d_model;
     double start = clock_seconds();
+    if (s->simulated) {
+        memset(logits, 0, (size_t)count * s->weights->output.rows * sizeof *logits);
+        s->spent.output += pretend(s->pace.output);
+        return;
+    }
     s->count = count;
     for (size_t t = 0; t < count; t++)
         rms_norm(x + t * width, s->weights->output_norm, width, s->hp.norm_eps, s->normed + t * width);

@@ -58,6 +58,8 @@ struct stage {
     uint32_t layer_number;
 
     stage_times spent;
+    bool simulated; /* see stage_simulate */
+    stage_times pace;
 
     float *normed;               /* [chunk][d_model] */
     float *q, *k, *v, *attended; /* [chunk][heads * head_dim], kv likewise */

@@ -16,6 +16,16 @@ static void time_does_not_go_back(void **state) {
     }
 }
 
+static void sleep_is_never_too_short(void **state) {
+    (void)state;
+    static const double lengths[] = {-1, 0, 10e-6, 100e-6, 3e-3, 20e-3};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        double end = clock_seconds() + lengths[i];
+        clock_sleep_until(end);
+        assert_true(clock_seconds() >= end);
+    }
+}
+
 static void a_process_grows_older(void **state) {
     (void)state;
     double start = clock_seconds(), before = clock_process_age();
@@ -41,6 +51,7 @@ static void a_child_is_younger(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_does_not_go_back),
+        cmocka_unit_test(sleep_is_never_too_short),
         cmocka_unit_test(a_process_grows_older),
         cmocka_unit_test(a_child_is_younger),
     };

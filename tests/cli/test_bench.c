@@ -43,13 +43,13 @@ static cJSON *run_json(int ranks, const char *const *arguments) {
 
 /* The phases of each rank fill the time of a token, which the speeds tell too. */
 static void check_phases(const cJSON *row, int ranks) {
-    static const char *const names[] = {"attention", "experts", "output", "waiting", "other"};
+    static const char *const names[] = {"attention", "experts", "output", "waiting", "transfer", "other"};
     const cJSON *all = cJSON_GetObjectItem(row, "phases_ms_per_token"), *one;
     assert_int_equal(cJSON_GetArraySize(all), ranks);
     cJSON_ArrayForEach(one, all) {
         double sum = 0;
-        assert_int_equal(cJSON_GetArraySize(one), 5);
-        for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(cJSON_GetArraySize(one), 6);
+        for (size_t i = 0; i < 6; i++) {
             assert_true(number(one, names[i]) >= 0);
             sum += number(one, names[i]);
         }
@@ -155,7 +155,7 @@ static void csv_has_equally_many_fields_in_each_line(void **state) {
     expect_success(&r);
     int lines = 0;
     for (char *line = strtok(r.out.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
-        assert_int_equal(count(line, ","), 16);
+        assert_int_equal(count(line, ","), 17);
         if (lines == 0) assert_ptr_equal(strstr(line, "work,tokens,depth,"), line);
     }
     assert_int_equal(lines, 1 + 3 * 2);
@@ -202,6 +202,110 @@ static void modelled_hops_are_never_too_short(void **state) {
     cJSON_Delete(json);
 }
 
+/* Sleeping stages take what was asked for, at least, and never do better than the ideal that is told beside. */
+static void simulated_stages_take_their_time(void **state) {
+    (void)state;
+    for (int ranks = 0; ranks <= 4; ranks += 2) {
+        int n = ranks ? ranks : 1;
+        cJSON *json = run_json(ranks, ARGUMENTS(SMALL, "--prompt", "3", "--threads", "1", "--streams", "1,8",
+                                                "--simulate", "stage=4ms", "--json"));
+        const cJSON *rows = cJSON_GetObjectItem(json, "rows"), *row, *phases;
+        assert_int_equal(cJSON_GetArraySize(rows), 3);
+        cJSON_ArrayForEach(row, rows) {
+            double tokens_a_wave =
+                is_generation(row) ? number(row, "streams") / (number(row, "streams") > 1 ? n : 1) : 3;
+            cJSON_ArrayForEach(phases, cJSON_GetObjectItem(row, "phases_ms_per_token"))
+                assert_true((number(phases, "attention") + number(phases, "experts")) * tokens_a_wave >= 3.999);
+            if (!is_generation(row)) continue;
+            assert_true(number(row, "ideal_tps") <= number(row, "streams") * 250 / n + 1e-3);
+            assert_true(number(row, "tps") <= number(row, "ideal_tps") * 1.001);
+            assert_int_equal(cJSON_HasObjectItem(row, "hop_us"), number(row, "streams") == 1);
+        }
+        cJSON_Delete(json);
+    }
+}
+
+static void simulated_stages_can_be_measured(void **state) {
+    (void)state;
+    cJSON *json =
+        run_json(2, ARGUMENTS(SMALL, "--prompt", "40", "--streams", "1,3", "--simulate", "measured", "--json"));
+    const cJSON *row;
+    cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "rows")) check_phases(row, 2);
+    cJSON_Delete(json);
+}
+
+/* ---- --trace ---- */
+
+static cJSON *read_json(const char *path) {
+    buffer text = {0};
+    assert_ok(buffer_read_file(&text, path, 16 << 20, err));
+    cJSON *json = cJSON_ParseWithLength(text.data, text.size);
+    if (!json) fail_msg("%s is not JSON", path);
+    buffer_free(&text);
+    return json;
+}
+
+static bool is_span_of(const cJSON *event, int rank) {
+    return strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(event, "ph")), "X") == 0 && number(event, "pid") == rank;
+}
+
+/* Milliseconds in spans of a category, and that spans of a rank come one after the other. */
+static double sum_spans(const cJSON *events, int rank, const char *category) {
+    const cJSON *event;
+    double sum = 0, end = -1e300;
+    cJSON_ArrayForEach(event, events) {
+        if (!is_span_of(event, rank)) continue;
+        double begin = number(event, "ts"), length = number(event, "dur");
+        if (begin < end - 0.0021 || length < 0)
+            fail_msg("rank %d: a span at %.3f us begins before %.3f", rank, begin, end);
+        end = begin + length;
+        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(event, "cat")), category) == 0) sum += length / 1e3;
+        const cJSON *arguments = cJSON_GetObjectItem(event, "args");
+        assert_true(number(arguments, "wave") >= 0 && number(arguments, "tokens") <= 128);
+        assert_true(number(arguments, "sequences") <= number(arguments, "tokens"));
+    }
+    return sum;
+}
+
+/* Milliseconds a step of one rank, traced, beside what the result tells of them. */
+static void check_traced(const cJSON *events, const cJSON *told, int rank, int steps) {
+    double compute = sum_spans(events, rank, "compute") / steps, wait = sum_spans(events, rank, "wait") / steps;
+    double transfer = sum_spans(events, rank, "transfer") / steps, all = 0;
+    const cJSON *phase;
+    cJSON_ArrayForEach(phase, told) all += phase->valuedouble;
+    double told_compute = number(told, "attention") + number(told, "experts") + number(told, "output");
+    if (compute < told_compute * 0.999) fail_msg("rank %d: %g of compute, %g traced", rank, told_compute, compute);
+    if (rank > 0) return; /* it waits before rank 0 begins, and after it ends */
+    double told_wait = number(told, "waiting"), told_transfer = number(told, "transfer");
+    if (fabs(wait - told_wait) > 0.02) fail_msg("%g of waiting, %g traced", told_wait, wait);
+    if (fabs(transfer - told_transfer) > 0.02) fail_msg("%g of transfers, %g traced", told_transfer, transfer);
+    if (compute + wait + transfer > all * 1.001) fail_msg("%g ms a step, %g traced", all, compute + wait + transfer);
+}
+
+/* Spans too short to be worth one are left out. */
+static void a_trace_agrees_with_the_phases(void **state) {
+    (void)state;
+    enum { STEPS = 12 };
+    char path[256];
+    snprintf(path, sizeof path, "%s/gptoss-bench-%d.json", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+    for (int ranks = 0; ranks <= 3; ranks += 3) {
+        cJSON *json = run_json(ranks, ARGUMENTS("--gguf", MODEL, "--reps", "1", "--gen", "12", "--prompt", "0",
+                                                "--link-model", "latency=1ms", "--trace", path, "--json"));
+        const cJSON *row = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "rows"), 0);
+        cJSON *trace = read_json(path);
+        const cJSON *events = cJSON_GetObjectItem(trace, "traceEvents");
+        for (int rank = 0; rank < (ranks ? ranks : 1); rank++) {
+            check_traced(events, cJSON_GetArrayItem(cJSON_GetObjectItem(row, "phases_ms_per_token"), rank), rank,
+                         STEPS);
+            double transfer = sum_spans(events, rank, "transfer") / STEPS;
+            if (ranks && transfer < 0.999) fail_msg("rank %d: transfers of 1 ms took %g", rank, transfer);
+        }
+        cJSON_Delete(trace);
+        cJSON_Delete(json);
+    }
+    unlink(path);
+}
+
 /* Every refusal: exit status 2, one line from one rank that names the trouble, nothing on standard output. */
 static void misuse_is_refused_in_one_line(void **state) {
     (void)state;
@@ -223,6 +327,10 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--layers", "99"), "--layers"},
         {ARGUMENTS("--gguf", MODEL, "--link-model", "latency=fast"), "--link-model: latency is a time such as 200us"},
         {ARGUMENTS("--gguf", MODEL, "--plot", "/nonexistent/x.svg"), "--plot"},
+        {ARGUMENTS("--gguf", MODEL, "--trace", "/nonexistent/x.json"), "--trace"},
+        {ARGUMENTS("--gguf", MODEL, "--simulate", "fast"), "--simulate is stage=TIME or measured"},
+        {ARGUMENTS("--gguf", MODEL, "--simulate", "stage=5"), "--simulate: stage is a time"},
+        {ARGUMENTS("--gguf", MODEL, "--simulate", "stage=0ms"), "--simulate: a stage takes some time"},
         {ARGUMENTS("--gguf", MODEL, "--depth", "1,2,3,4,5,6,7,8,9,10,11", "--streams", "1,2,3,4,5,6,7,8,9,10,11",
                    "--chunk", "1,2,3,4,5,6,7,8,9,10,11"),
          "measurements"},
@@ -265,6 +373,9 @@ int main(void) {
         cmocka_unit_test(csv_has_equally_many_fields_in_each_line),
         cmocka_unit_test(the_picture_shows_what_was_swept),
         cmocka_unit_test(modelled_hops_are_never_too_short),
+        cmocka_unit_test(simulated_stages_take_their_time),
+        cmocka_unit_test(simulated_stages_can_be_measured),
+        cmocka_unit_test(a_trace_agrees_with_the_phases),
         cmocka_unit_test(misuse_is_refused_in_one_line),
         cmocka_unit_test(an_interrupt_ends_all_ranks),
     };
