@@ -35,9 +35,9 @@ static gptoss_status read_logprobs(chat_request *r, failure *why) {
     return GPTOSS_OK;
 }
 
-static gptoss_status check_harmony(const chat_request *r, failure *why) {
+gptoss_status chat_request_check_harmony(const cJSON *body, failure *why) {
     bool wanted = true;
-    TRY(json_input_bool(r->body, "", "harmony", &wanted, why));
+    TRY(json_input_bool(body, "", "harmony", &wanted, why));
     if (wanted) return GPTOSS_OK;
     return failure_field(why, "harmony", "a conversation needs Harmony: send raw prompts to /v1/completions");
 }
@@ -47,7 +47,7 @@ gptoss_status chat_request_read(cJSON *body, uint32_t n_vocab, chat_request *out
     *out = (chat_request){.fields = &chat_request_fields, .body = body};
     TRY(json_input_string(body, "", "model", &out->model, why));
     TRY(answer_options_read(body, n_vocab, &out->options, why));
-    TRY(check_harmony(out, why));
+    TRY(chat_request_check_harmony(body, why));
     TRY(read_logprobs(out, why));
     TRY(chat_request_read_effort(out, body, "", "reasoning_effort", why));
     TRY(chat_request_read_tools(out, why));

@@ -39,6 +39,8 @@ void chat_request_free(chat_request *r);
 
 /* ---- parts, for readers of bodies: in chat_request.c, chat_messages.c and chat_tools.c ---- */
 
+gptoss_status chat_request_check_harmony(const cJSON *body, failure *why); /* "harmony" must not be false */
+
 /* Lets the prompt point to what was read, and dates it. The last step. */
 void chat_request_finish(chat_request *r);
 

@@ -167,36 +167,37 @@ static gptoss_status start_in_background(response_run *r, failure *why) {
 
 /* ---- beginning ---- */
 
-/* With "truncation": "auto" whole turns are left out at the beginning of the conversation, as few as will do. */
+/* Plans the turn for the conversation from the first question at or after message *from on; *from becomes that. */
+static gptoss_status plan_from(response_run *r, const harmony_message *all, size_t count, size_t *from, failure *why) {
+    harmony_prompt *p = &r->request.chat.prompt;
+    while (*from < count && all[*from].role != HARMONY_USER) ++*from;
+    p->messages = all + *from;
+    p->message_count = count - *from;
+    chat_turn_free(&r->turn);
+    r->turn = (chat_turn){0};
+    if (*from == count) return why->error.status; /* no question is left */
+    return chat_turn_plan(r->server, &r->request.chat, &r->turn, why);
+}
+
+/* With "truncation": "auto" whole turns are left out at the beginning of a conversation that is too long (`why`), as
+ * few as will do: found by bisection, as a shorter one fits where a longer one does. */
 static gptoss_status plan_shortened(response_run *r, failure *why) {
-    chat_request *c = &r->request.chat;
+    answer_options *o = &r->request.chat.options;
     const server *s = r->server;
-    const harmony_message *all = c->prompt.messages;
-    size_t count = c->prompt.message_count, low = 0, high = count;
-    uint32_t wanted = c->options.max_tokens, quarter = s->model.positions / 4;
-    if (!wanted) c->options.max_tokens = s->config.answer_tokens < quarter ? s->config.answer_tokens : quarter;
-    failure last = *why;
-    while (low < high) { /* too long from `low` on, short enough from `high` on, or unknown if it is `count` */
+    const harmony_message *all = r->request.chat.prompt.messages;
+    size_t count = r->request.chat.prompt.message_count, low = 0, high = count;
+    uint32_t wanted = o->max_tokens, quarter = s->model.positions / 4;
+    if (!wanted) o->max_tokens = s->config.answer_tokens < quarter ? s->config.answer_tokens : quarter;
+    while (low < high) {
         size_t middle = (low + high) / 2, from = middle;
-        while (from < count && all[from].role != HARMONY_USER) from++;
-        c->prompt.messages = all + from;
-        c->prompt.message_count = count - from;
-        chat_turn_free(&r->turn);
-        r->turn = (chat_turn){0};
-        gptoss_status status = from < count ? chat_turn_plan(s, c, &r->turn, &last) : GPTOSS_BAD_INPUT;
-        if (status == GPTOSS_OK)
+        failure other = *why;
+        if (plan_from(r, all, count, &from, &other) == GPTOSS_OK)
             high = middle;
         else
             low = middle + 1;
     }
-    c->options.max_tokens = wanted;
-    while (high < count && all[high].role != HARMONY_USER) high++;
-    if (high == count) return why->error.status;
-    c->prompt.messages = all + high;
-    c->prompt.message_count = count - high;
-    chat_turn_free(&r->turn);
-    r->turn = (chat_turn){0};
-    return chat_turn_plan(s, c, &r->turn, why);
+    o->max_tokens = wanted;
+    return plan_from(r, all, count, &high, why);
 }
 
 static gptoss_status plan(response_run *r, failure *why) {
@@ -285,6 +286,7 @@ static gptoss_status give_up(store *s, const char *id, gptoss_error *err) {
     buffer event = {0};
     gptoss_status status = store_find(s, id, &entry, &found, err);
     cJSON *response = found ? cJSON_Parse(entry.response.data) : NULL;
+    if (!response) response = cJSON_CreateObject(); /* damaged: this much can be said of it */
     if (status == GPTOSS_OK) status = responses_answer_abandon(response, entry.last_event + 1, &event, err);
     char *text = status == GPTOSS_OK ? cJSON_PrintUnformatted(response) : NULL;
     const store_event last = {entry.last_event + 1, event.data, event.size};

@@ -130,11 +130,10 @@ static bool is_background(const store_entry *entry) {
 }
 
 gptoss_status route_response_cancel(exchange *x, const char *id, failure *why) {
-    bool sync = false;
     store_entry entry;
-    responses_live_cancel(&x->server->responses->live, id, &sync);
+    bool may = responses_live_cancel(&x->server->responses->live, id);
     TRY(find(x, id, &entry, why));
-    if (sync || !is_background(&entry)) {
+    if (!may || !is_background(&entry)) {
         store_entry_free(&entry);
         return failure_field(why, "response_id",
                              "the response \"%.60s\" is not in the background: it ends when its client leaves", id);

@@ -58,18 +58,17 @@ bool responses_live_has(responses_live *l, const char *id) {
     return has;
 }
 
-bool responses_live_cancel(responses_live *l, const char *id, bool *sync) {
+bool responses_live_cancel(responses_live *l, const char *id) {
     pthread_mutex_lock(&l->lock);
     live_response *r = find(l, id);
-    *sync = r && !r->background;
-    bool found = r && r->background;
-    if (found) {
+    bool may = !r || r->background;
+    if (r && may) {
         r->cancelled = true;
         turn_cancel(r->turn);
         while (find(l, id)) pthread_cond_wait(&l->changed, &l->lock);
     }
     pthread_mutex_unlock(&l->lock);
-    return found;
+    return may;
 }
 
 bool responses_live_is_cancelled(responses_live *l, const live_response *r) {

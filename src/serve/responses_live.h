@@ -30,9 +30,9 @@ void responses_live_add(responses_live *l, live_response *r);
 void responses_live_remove(responses_live *l, live_response *r); /* whose turn may now be closed */
 bool responses_live_has(responses_live *l, const char *id);
 
-/* Has a background response end early, and waits until it is out of the list. False when there is none of this id,
- * *sync tells of one that is not in the background. */
-bool responses_live_cancel(responses_live *l, const char *id, bool *sync);
+/* Has a background response end early, and waits until it is out of the list. False when it is there, but not in the
+ * background; one that is not there has ended already. */
+bool responses_live_cancel(responses_live *l, const char *id);
 bool responses_live_is_cancelled(responses_live *l, const live_response *r);
 
 /* A thread that writes begins and ends; the latter is the last it does here. */

@@ -29,12 +29,6 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
 
 /* ---- how to answer ---- */
 
-static gptoss_status check_harmony(const cJSON *body, failure *why) {
-    bool wanted = true;
-    TRY(json_input_bool(body, "", "harmony", &wanted, why));
-    return wanted ? GPTOSS_OK : failure_field(why, "harmony", "a conversation needs Harmony");
-}
-
 static gptoss_status read_include(responses_request *r, failure *why) {
     static const char logprobs[] = "message.output_text.logprobs";
     const cJSON *include = NULL;
@@ -81,7 +75,7 @@ static gptoss_status read_options(responses_request *r, uint32_t n_vocab, failur
     int64_t length = 0;
     TRY(json_input_string(body, "", "model", &r->chat.model, why));
     TRY(answer_options_read(body, n_vocab, &r->chat.options, why));
-    TRY(check_harmony(body, why));
+    TRY(chat_request_check_harmony(body, why));
     TRY(json_input_integer(body, "", "max_output_tokens", 1, 1 << 30, &length, why));
     r->chat.options.max_tokens = (uint32_t)length;
     TRY(read_include(r, why));

@@ -1,6 +1,7 @@
 /* What happens to responses without their clients: in the background, in the store, from one life of the server to the
  * next. */
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -238,6 +239,36 @@ static void keeps_responses_in_a_file(void **state) {
     remove_store();
 }
 
+/* A disk that is full ends the response that cannot be kept any more, and says so. */
+static void says_when_the_disk_is_full(void **state) {
+    (void)state;
+    enum { BYTES = 1 << 20 };
+    struct rlimit before, small;
+    strcpy(store_path + sizeof store_path - 7, "XXXXXX");
+    close(mkstemp(store_path));
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = (struct rlimit){BYTES, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN); /* the server inherits this, as it does the limit */
+    setrlimit(RLIMIT_FSIZE, &small);
+    served s = served_start(0, (const char *const[]){"--store", store_path, "--threads", "1", NULL});
+    setrlimit(RLIMIT_FSIZE, &before);
+    char *body = client_endless_response(s.port, 50000, "\"stream\":true");
+    client_answer whole = client_ask(s.port, "POST", RESPONSES, "Content-Type: application/json\r\n", body);
+    cJSON *events = client_response_events(&whole.body, 0);
+    assert_string_equal(client_text(responses_last(events), "type"), "response.failed");
+    assert_non_null(strstr(client_text(responses_last(events), "response.error.message"), store_path));
+    cJSON *a = client_json(s.port, "POST", RESPONSES, "{" QUESTION ",\"store\":false}", 200);
+    assert_string_equal(responses_answer_text(a), ANSWER);
+    cJSON_Delete(a);
+    cJSON_Delete(events);
+    client_answer_free(&whole);
+    process_result r = served_stop(&s);
+    assert_int_equal(r.exit_status, 0);
+    process_free(&r);
+    free(body);
+    remove_store();
+}
+
 static void refuses_to_start(void **state) {
     (void)state;
     static const char *const cases[][2] = {{DEMO_MODEL, "no SQLite database"},
@@ -260,6 +291,7 @@ int main(void) {
         cmocka_unit_test(lists_input_items),
         cmocka_unit_test(knows_only_its_own_ids),
         cmocka_unit_test(keeps_responses_in_a_file),
+        cmocka_unit_test(says_when_the_disk_is_full),
         cmocka_unit_test(refuses_to_start),
     };
     return cmocka_run_group_tests(tests, start, stop);
