@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "base/folder.h"
 #include "base/mem.h"
+#include "cluster/eviction.h"
 
 enum { PIECE = 4 << 20, LOCK_TRIES = 30 /* 3 s */ };
 
@@ -67,6 +68,7 @@ static gptoss_status find_finished(inbox *b, inbox_report *report, void *context
     if (fstat(fd, &info) == 0 && (uint64_t)info.st_size == b->bytes) {
         status = read_again(b, fd, b->path.data, b->bytes, report, context, err);
         *found = status == GPTOSS_OK && b->has == b->bytes && digest_equal(digest_so_far(b->state), b->wanted);
+        if (*found) eviction_note_use(fd);
     }
     close(fd);
     if (status != GPTOSS_OK || *found) return status;
@@ -75,15 +77,21 @@ static gptoss_status find_finished(inbox *b, inbox_report *report, void *context
     return start_over(b, err);
 }
 
-static gptoss_status check_room(const inbox *b, const char *dir, gptoss_error *err) {
-    struct statvfs s;
-    if (fstatvfs(b->fd, &s) != 0) return GPTOSS_OK; /* then the disk itself must say so */
-    uint64_t missing = b->bytes - b->has, available = (uint64_t)s.f_bavail * s.f_frsize;
-    if (missing <= available) return GPTOSS_OK;
-    return error_set(err, GPTOSS_IO,
-                     "%.3f GB of a slice are to come, but only %.3f GB are free in %s; delete slices there that are no "
-                     "longer used, or choose another folder with --cache",
-                     gigabytes(missing), gigabytes(available), dir);
+/* Where the disk lacks room, slices go that were not used for long. */
+static gptoss_status make_room(const inbox *b, const char *dir, gptoss_error *err) {
+    uint64_t missing = b->bytes - b->has, available;
+    eviction_note_use(b->fd);
+    do {
+        struct statvfs s;
+        if (fstatvfs(b->fd, &s) != 0) return GPTOSS_OK; /* then the disk itself must say so */
+        available = (uint64_t)s.f_bavail * s.f_frsize;
+        if (missing <= available) return GPTOSS_OK;
+    } while (missing - available <= eviction_possible(dir) && eviction_drop_oldest(dir));
+    return error_set(
+        err, GPTOSS_IO,
+        "%.3f GB of a slice are to come, but only %.3f GB are free in %s, and slices there that nobody used "
+        "for a day are too small to help; make room, or choose another folder with --cache",
+        gigabytes(missing), gigabytes(available), dir);
 }
 
 /* A run that was killed may take a moment to go. */
@@ -130,7 +138,7 @@ static gptoss_status fill(inbox *b, const char *dir, inbox_report *report, void 
         if (found) return GPTOSS_OK;
         TRY(open_partial(b, report, context, &gone, err));
     }
-    return check_room(b, dir, err);
+    return make_room(b, dir, err);
 }
 
 gptoss_status inbox_open(const char *dir, digest wanted, uint64_t bytes, inbox_report *report, void *context,

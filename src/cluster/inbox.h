@@ -13,7 +13,8 @@ typedef void inbox_report(void *context, uint64_t done, uint64_t all);
 
 /* Looks for the file of `bytes` bytes and that digest. One that is there already is read and checked; one that is
  * wrong, or longer than it should be, is removed. GPTOSS_IO: the folder cannot be made or written, or its disk lacks
- * the room; GPTOSS_MISUSE: another process is receiving the same file. `report` may be NULL. */
+ * the room even without slices that were not used for a day (eviction.h); GPTOSS_MISUSE: another process is receiving
+ * the same file. `report` may be NULL. */
 gptoss_status inbox_open(const char *dir, digest wanted, uint64_t bytes, inbox_report *report, void *context,
                          inbox **out, gptoss_error *err);
 void inbox_close(inbox *b); /* NULL is fine; keeps what has come */
