@@ -65,7 +65,8 @@ void plan_report_print_table(FILE *out, const plan_report *r) {
     fprintf(out, "%s: %u layers, %u experts, %.2f GiB; KV cache for %u x %u tokens; for %s\n", r->path,
             r->model.n_layers, r->hp.n_experts, gib(placement_weights(&r->model)), r->streams, r->kv_positions,
             goal_name(r));
-    fprintf(out, "%u stages x %u shards\n\n", r->placement.stages, r->placement.shards);
+    fprintf(out, "%u stages x %u shards%s\n\n", r->placement.stages, r->placement.shards,
+            r->placement.shards > 1 ? "; run and serve make it when they are given --stages and --shards, too" : "");
     fprintf(out, "%4s  %-*s  %6s  %5s  %6s  %8s  %7s  %8s  %7s  %6s  %6s  %8s\n", "rank", name_width, "node", "GiB",
             "cores", "GB/s", "layers", "experts", "KV heads", "weights", "KV GiB", "used", "ms");
     for (uint32_t i = 0; i < r->ranks; i++) {

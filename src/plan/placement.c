@@ -186,12 +186,12 @@ static cut_result find_in_grid(work *w, gptoss_error *err) {
 
 /* ---- what is wrong ---- */
 
-static gptoss_status refuse_gap(plan_range before, plan_range behind, uint32_t rank, const char *what,
-                                gptoss_error *err) {
+static gptoss_status refuse_gap(plan_range before, uint32_t rank_before, plan_range behind, uint32_t rank_behind,
+                                const char *what, gptoss_error *err) {
     return error_set(err, GPTOSS_BAD_INPUT,
                      "%s %u to %u are missing: the slice of rank %u ends before them, that of rank %u begins behind "
                      "them",
-                     what, before.end, behind.begin - 1, rank - 1, rank);
+                     what, before.end, behind.begin - 1, rank_before, rank_behind);
 }
 
 /* Why no cut fits the files that the nodes have. */
@@ -208,13 +208,13 @@ static gptoss_status refuse_files(const work *w, gptoss_error *err) {
                          last, m->n_layers - 1, nodes[last].layers.end - 1);
     for (uint32_t r = shards; r < w->n; r++)
         if (nodes[r].layers.begin > nodes[r - shards].layers.end)
-            return refuse_gap(nodes[r - shards].layers, nodes[r].layers, r, "layers", err);
+            return refuse_gap(nodes[r - shards].layers, r - shards, nodes[r].layers, r, "layers", err);
     for (uint32_t r = 1; r < w->n; r++) {
         if (r % shards == 0) continue;
         if (nodes[r].experts.begin > nodes[r - 1].experts.end)
-            return refuse_gap(nodes[r - 1].experts, nodes[r].experts, r, "experts", err);
+            return refuse_gap(nodes[r - 1].experts, r - 1, nodes[r].experts, r, "experts", err);
         if (nodes[r].kv_heads.begin > nodes[r - 1].kv_heads.end)
-            return refuse_gap(nodes[r - 1].kv_heads, nodes[r].kv_heads, r, "heads", err);
+            return refuse_gap(nodes[r - 1].kv_heads, r - 1, nodes[r].kv_heads, r, "KV heads", err);
     }
     return error_set(err, GPTOSS_BAD_INPUT,
                      "the slices of the ranks do not follow each other in a grid of %u stages x %u shards: each stage "

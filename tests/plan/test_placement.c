@@ -371,6 +371,14 @@ static void slices_that_leave_a_gap_are_told(void **state) {
     assert_int_equal(placement_find(&p.model, p.nodes, 4, &p.wish, &got, &err), GPTOSS_BAD_INPUT);
     assert_non_null(strstr(err.text, "layers 2 to 3 are missing: the slice of rank 0 ends before them"));
     make_equal(&p, 6, 4);
+    p.wish.shards = 2;
+    p.nodes[1].layers.end = 2;
+    p.nodes[3].layers.begin = 4;
+    assert_int_equal(placement_find(&p.model, p.nodes, 4, &p.wish, &got, &err), GPTOSS_BAD_INPUT);
+    assert_non_null(
+        strstr(err.text, "layers 2 to 3 are missing: the slice of rank 1 ends before them, that of rank 3"));
+    make_equal(&p, 6, 4);
+    p.wish.shards = 1;
     for (int i = 0; i < 4; i++) p.nodes[i].output_rows.end = 32;
     assert_int_equal(placement_find(&p.model, p.nodes, 4, &p.wish, &got, &err), GPTOSS_BAD_INPUT);
     assert_non_null(strstr(err.text, "row 32 of the output"));
