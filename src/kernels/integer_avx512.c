@@ -305,15 +305,15 @@ static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const
 
 /* ---- many tokens ----
  *
- * Sixteen multiply-adds of 16-bit pairs take as long as two additions of all 32 words, for which there are twice as
- * many ports. So half of the multiplications are traded for additions (S. Winograd, "A New Algorithm for Inner
- * Product", IEEE Transactions on Computers C-17, 1968): with columns in twos,
+ * A processor like Zen 4 has two ports for multiply-adds of 16-bit numbers and four for additions. So half of the
+ * multiplications of activations x and weights w are traded for additions (S. Winograd, "A New Algorithm for Inner
+ * Product", IEEE Transactions on Computers C-17, 1968), columns 0 and 1 standing for any two neighbours:
  *
- *     a b' + b a' = (a + a') (b + b') - a b - a' b'        where weights w are a' = w[1], b' = w[0] of a, b
+ *     x0 w0 + x1 w1 = (x0 + w1) (x1 + w0) - x0 x1 - w0 w1
  *
- * and the sums of a b and of a' b' are those that packed tokens and unpacked weights end with. Sums of an activation of
- * at most ACTIVATION_MOST and a weight of 8 bits fit in 16; all else is modulo 2^32, where the result of a block fits.
- * Four of sixteen columns are multiplied as they are, which keeps the ports of either kind busy. */
+ * The sums of all x0 x1 and of all w0 w1 are what a block of packed tokens and of unpacked weights ends with. An
+ * activation of at most ACTIVATION_MOST and a weight of 8 bits have a sum of 16 bits; all else is modulo 2^32, where
+ * the result of a block fits. A quarter of the columns is multiplied as it is, which keeps all ports busy. */
 
 /* Stores words of four columns each, of sixteen rows, as two pairs of int16. */
 INLINE void store_pairs(int16_t *weights, __m512i words) {
@@ -401,15 +401,14 @@ INLINE void multiply_pair(__m512i *sum, __m512i w, const int32_t *pair) {
 }
 
 /* sum[t] += four crossed columns, pairs number `crossed` and the next, and, unless it is NO_PAIR, the pair of columns
- * `plain`. Mixed like this, three of five instructions for one token do not wait for each other. */
-enum { NO_PAIR = -1 };
+ * `plain`. With a plain pair, two ports are as busy with multiplying as the other two with adding. */
+enum { NO_PAIR = 0 }; /* that one is crossed */
 
-INLINE void multiply_columns(__m512i *sum, const int16_t *weights, const int32_t *pairs, int crossed, int plain,
+INLINE void multiply_columns(__m512i *sum, const int16_t *weights, const int32_t *pairs, size_t crossed, size_t plain,
                              size_t tokens) {
     const int16_t *at = weights + crossed * 2 * PANEL_ROWS;
-    __m512i first = load(at), second = load(at + 2 * PANEL_ROWS), third = first;
-    if (plain != NO_PAIR) third = load(weights + plain * 2 * PANEL_ROWS);
-    const int32_t *a = pairs + (size_t)crossed * tokens, *b = a + tokens, *c = pairs + (size_t)plain * tokens;
+    __m512i first = load(at), second = load(at + 2 * PANEL_ROWS), third = load(weights + plain * 2 * PANEL_ROWS);
+    const int32_t *a = pairs + crossed * tokens, *b = a + tokens, *c = pairs + plain * tokens;
     _mm_prefetch((const char *)(a + TOKENS_AHEAD), _MM_HINT_T0);
     _mm_prefetch((const char *)(b + TOKENS_AHEAD), _MM_HINT_T0);
     if (plain != NO_PAIR) _mm_prefetch((const char *)(c + TOKENS_AHEAD), _MM_HINT_T0);
