@@ -95,7 +95,14 @@ static bool in_mask(const turn *t, uint32_t token) {
 static bool allows(void *context, uint32_t token) {
     turn *t = context;
     gptoss_error err;
-    return constraint_mask(t->constraint, t->mask, &err) != GPTOSS_OK || in_mask(t, token);
+    if (constraint_mask(t->constraint, t->mask, &err) != GPTOSS_OK || in_mask(t, token)) return true;
+    if (constraint_runs_short(t->constraint)) {
+        /* Whether the model would go on, and may not for lack of tokens alone. */
+        constraint_mask_unlimited(t->constraint, t->mask, &err);
+        t->cut_short |= in_mask(t, token);
+        constraint_mask(t->constraint, t->mask, &err);
+    }
+    return false;
 }
 
 /* For a token that was not allowed: the mask is there. */
@@ -166,6 +173,7 @@ static gptoss_status release_held_text(turn *t, gptoss_error *err) {
 
 static const char *finish_reason(const turn *t, scheduler_end end) {
     if (t->stops.hit) return "stop";
+    if (t->cut_short) return "length"; /* brought to a valid end, but not to the model's own */
     if (end == SCHEDULER_LENGTH) return t->parser ? harmony_finish_name(harmony_parser_result(t->parser)) : "length";
     return t->parser ? harmony_finish_name(harmony_parser_result(t->parser)) : "stop";
 }

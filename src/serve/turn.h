@@ -76,6 +76,7 @@ typedef struct turn {
     harmony_kind open; /* kind of the message that is being written ... */
     bool is_open;      /* ... if there is one */
     bool working;      /* TURN_WORK was put */
+    bool cut_short;    /* the constraint's limit took a token from the model */
     uint32_t reasoning_tokens;
     double submitted, first_token, logprob;
     gptoss_error error; /* of what went wrong on our side */

@@ -218,7 +218,9 @@ void constraint_limit(constraint *c, uint64_t most) {
 
 uint64_t constraint_least(const constraint *c) { return left(c); }
 
-static bool runs_short(const constraint *c) { return c->place.limited && c->place.tokens <= left(c) + c->plan->margin; }
+bool constraint_runs_short(const constraint *c) {
+    return c->place.limited && c->place.tokens <= left(c) + c->plan->margin;
+}
 
 /* ---- Masks ---- */
 
@@ -325,7 +327,7 @@ static bool mask_short_json(constraint *c, uint64_t *mask) {
 static gptoss_status mask_text(constraint *c, uint64_t *mask, gptoss_error *err) {
     const token_mask *m = c->plan->masks;
     const constraint_kind *k = kind_of(c);
-    bool short_of_tokens = runs_short(c);
+    bool short_of_tokens = constraint_runs_short(c);
     if (may_end(c)) allow_ends(c, short_of_tokens, mask);
     if (short_of_tokens && may_end(c)) return GPTOSS_OK;
     if (!k->grammar) {
@@ -341,11 +343,19 @@ gptoss_status constraint_mask(constraint *c, uint64_t *mask, gptoss_error *err) 
     memset(mask, 0, c->plan->masks->words * sizeof *mask);
     if (c->place.phase == IN_TEXT) return mask_text(c, mask, err);
     if (c->place.phase == ENDED) return GPTOSS_OK;
-    if (runs_short(c))
+    if (constraint_runs_short(c))
         mask_short_header(c, mask);
     else
         mask_header(c, mask);
     return GPTOSS_OK;
+}
+
+gptoss_status constraint_mask_unlimited(constraint *c, uint64_t *mask, gptoss_error *err) {
+    bool limited = c->place.limited;
+    c->place.limited = false;
+    gptoss_status status = constraint_mask(c, mask, err);
+    c->place.limited = limited;
+    return status;
 }
 
 /* ---- Taking tokens ---- */
@@ -428,5 +438,5 @@ gptoss_status constraint_accept(constraint *c, uint32_t token, gptoss_error *err
 constraint_state constraint_where(const constraint *c) {
     if (c->place.phase == ENDED) return CONSTRAINT_ENDED;
     if (c->place.phase != IN_TEXT || !ends_turn(kind_of(c)) || !may_end(c)) return CONSTRAINT_GOES_ON;
-    return must_end(c) || runs_short(c) ? CONSTRAINT_MUST_END : CONSTRAINT_MAY_END;
+    return must_end(c) || constraint_runs_short(c) ? CONSTRAINT_MUST_END : CONSTRAINT_MAY_END;
 }

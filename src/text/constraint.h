@@ -55,6 +55,10 @@ uint64_t constraint_least(const constraint *c);
 /* Fills mask[m->words]: bit i % 64 of word i / 64 says whether token i is allowed. */
 gptoss_status constraint_mask(constraint *c, uint64_t *mask, gptoss_error *err);
 
+/* Whether the limit takes tokens away now, and the mask as it would be without one. */
+bool constraint_runs_short(const constraint *c);
+gptoss_status constraint_mask_unlimited(constraint *c, uint64_t *mask, gptoss_error *err);
+
 /* The token that was taken. GPTOSS_BAD_INPUT, and nothing changes, when it is not allowed. */
 gptoss_status constraint_accept(constraint *c, uint32_t token, gptoss_error *err);
 

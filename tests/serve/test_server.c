@@ -268,7 +268,10 @@ static void calls_functions(void **state) {
     for (int i = 0; i < 2; i++) {
         buffer body = {0};
         assert_ok(buffer_printf(
-            &body, err, "{" QUESTION ",\"seed\":3,\"max_tokens\":300," WEATHER ",\"tool_choice\":%s}", choices[i]));
+            &body, err,
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"What is the weather in Paris?\"}],\"temperature\":0,"
+            "\"max_tokens\":300," WEATHER ",\"tool_choice\":%s}",
+            choices[i]));
         cJSON *a = ask(CHAT, body.data, 200);
         assert_string_equal(client_text(a, "choices.0.finish_reason"), "tool_calls");
         assert_string_equal(client_text(a, "choices.0.message.tool_calls.0.function.name"), "get_weather");
@@ -281,6 +284,25 @@ static void calls_functions(void **state) {
     }
     cJSON *a = ask(CHAT, "{" QUESTION "," WEATHER ",\"tool_choice\":\"none\",\"max_tokens\":60}", 200);
     assert_null(client_at(a, "choices.0.message.tool_calls"));
+    cJSON_Delete(a);
+}
+
+/* A call that runs out of tokens is brought to a valid end, and the answer says that it was cut. */
+static void tells_that_a_call_was_cut_short(void **state) {
+    (void)state;
+    cJSON *a = ask(CHAT, "{" QUESTION "," WEATHER ",\"tool_choice\":\"required\",\"max_tokens\":5}", 400);
+    unsigned least = 0;
+    assert_string_equal(client_text(a, "error.param"), "max_tokens");
+    const char *words = strstr(client_text(a, "error.message"), "needs room for ");
+    assert_int_equal(words ? sscanf(words, "needs room for %u", &least) : 0, 1);
+    cJSON_Delete(a);
+    char body[600];
+    snprintf(body, sizeof body, "{" QUESTION "," WEATHER ",\"tool_choice\":\"required\",\"max_tokens\":%u}", least);
+    a = ask(CHAT, body, 200);
+    assert_string_equal(client_text(a, "choices.0.finish_reason"), "length");
+    cJSON *arguments = cJSON_Parse(client_text(a, "choices.0.message.tool_calls.0.function.arguments"));
+    assert_true(cJSON_IsString(client_at(arguments, "city")));
+    cJSON_Delete(arguments);
     cJSON_Delete(a);
 }
 
@@ -562,6 +584,7 @@ int main(void) {
         cmocka_unit_test(completes_prompts),
         cmocka_unit_test(turns_text_into_tokens_and_back),
         cmocka_unit_test(calls_functions),
+        cmocka_unit_test(tells_that_a_call_was_cut_short),
         cmocka_unit_test(reads_results_of_functions),
         cmocka_unit_test(keeps_to_a_schema),
         cmocka_unit_test(refuses_with_the_right_status),
