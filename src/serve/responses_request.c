@@ -19,6 +19,7 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
         {"telemetry", "belongs to /v1/chat/completions and /v1/completions"},
         {"n", "belongs to /v1/chat/completions: a response is one answer"},
         {"conversation", "is not supported: use previous_response_id"},
+        {"telemetry", "is told by /v1/chat/completions and /v1/completions alone: use top_logprobs"},
         {"prompt", "is not supported: write the prompt as input and instructions"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
