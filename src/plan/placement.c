@@ -32,9 +32,9 @@ bool plan_goal_by_name(const char *name, plan_goal *out) {
 }
 
 uint32_t placement_most_shards(const plan_model *m) {
-    uint32_t most = m->n_kv_heads / m->kv_head_step;
-    if (m->n_experts > 1 && m->n_experts < most) most = m->n_experts;
-    return most <= DEAL_MOST ? most : 1;
+    uint32_t heads = m->n_kv_heads / m->kv_head_step;
+    if (heads > DEAL_MOST) return 1;
+    return m->n_experts > 1 && m->n_experts < heads ? m->n_experts : heads;
 }
 
 uint64_t placement_weights(const plan_model *m) {

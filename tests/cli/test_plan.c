@@ -57,7 +57,7 @@ static cJSON *planned(int ranks, const char *const *arguments, int want_ranks) {
         row = bound(rank, "output_rows", 1);
         if (last) layer = bound(rank, "layers", 1);
         weights += number(rank, "weight_bytes");
-        assert_true(number(rank, "ms") < number(plan, "ms_per_token"));
+        assert_true(number(rank, "ms") < 1.001 * number(plan, "ms_per_token") + 1e-3); /* one rank: but for rounding */
     }
     assert_true(layer == number(plan, "layers"));
     assert_true(weights == number(plan, "weight_bytes"));

@@ -321,6 +321,12 @@ static void impossible_grids_are_misuse(void **state) {
     p.wish.shards = 3;
     assert_int_equal(placement_find(&p.model, p.nodes, 3, &p.wish, &got, &err), GPTOSS_MISUSE);
     assert_non_null(strstr(err.text, "share blocks of attn_output"));
+    p.model.n_kv_heads = 1 << 20; /* no real model's */
+    p.model.kv_head_step = 1;
+    assert_int_equal(placement_find(&p.model, p.nodes, 3, &p.wish, &got, &err), GPTOSS_MISUSE);
+    p.wish.shards = 1;
+    assert_int_equal(placement_find(&p.model, p.nodes, 3, &p.wish, &got, &err), GPTOSS_OK);
+    placement_free(&got);
 }
 
 /* The text names the rank and what it lacks. */
