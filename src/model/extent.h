@@ -1,26 +1,26 @@
 /* extent.h: how much of a model a file holds: all of it, or what a slice file says of itself.
  *
- * A slice file is a valid GGUF with the metadata of the whole model (the tokenizer only where the embedding is) and
- * some of its tensors, of which it may hold what belongs to some KV heads, experts or rows. These keys tell of it:
+ * A slice file is a valid GGUF with the metadata of the whole model (the tokenizer only where the embedding begins) and
+ * some of its tensors: of those that are split between ranks, what belongs to some KV heads, experts or rows. Keys that
+ * begin with gptoss-dist.slice. tell of it; ranges are the first and the one behind the last:
  *
- *   gptoss-dist.slice.version         u32       2
- *   gptoss-dist.slice.layers          u32[2]    the first layer and the one behind the last
- *   gptoss-dist.slice.kv_heads        u32[2]    the same of KV heads: their rows of attn_q, attn_k and attn_v, with
- * their biases and sinks, and their columns of attn_output gptoss-dist.slice.experts         u32[2]    the same of
- * experts; equal: none gptoss-dist.slice.embedding_rows  u32[2]    the same of rows of token_embd; with row 0 comes the
- * tokenizer gptoss-dist.slice.output_rows     u32[2]    the same of rows of output; with any of them comes output_norm
- *   gptoss-dist.slice.vocabulary      u32       rows of a whole token_embd
- *   gptoss-dist.slice.source          u64       gguf_fingerprint of the whole file
- *   gptoss-dist.slice.layer_bytes     u64[]     of each layer of the model: its tensors without the experts'
- *   gptoss-dist.slice.expert_bytes    u64[]     of each layer of the model: one of its experts
- *   gptoss-dist.slice.outer_bytes     u64[2]    of the embedding, of the output
- *   gptoss-dist.slice.kv_head_step    u32       KV heads that can be cut from others in multiples of this only, since
- *                                               blocks of the model's attn_output have columns of so many
+ *   version         u32     2
+ *   layers          u32[2]
+ *   kv_heads        u32[2]  their rows of attn_q, attn_k and attn_v, biases, sinks, and columns of attn_output
+ *   experts         u32[2]  may be none
+ *   embedding_rows  u32[2]  may be none; the tokenizer comes with row 0
+ *   output_rows     u32[2]  may be none; output_norm comes with any
+ *   vocabulary      u32     rows of a whole token_embd
+ *   source          u64     gguf_fingerprint of the whole file
+ *   layer_bytes     u64[]   of each layer of the model: its tensors without the experts'
+ *   expert_bytes    u64[]   of each layer of the model: one of its experts
+ *   outer_bytes     u64[2]  of the embedding, of the output
+ *   kv_head_step    u32     see model_sizes
  *
  * Slices of version 1 hold all KV heads and do not know their step; instead of ranges of rows they have
  *
- *   gptoss-dist.slice.embedding       bool      with all of token_embd
- *   gptoss-dist.slice.output          bool      with all of output */
+ *   embedding       bool    with all of token_embd
+ *   output          bool    with all of output */
 #ifndef MODEL_EXTENT_H
 #define MODEL_EXTENT_H
 
@@ -63,7 +63,9 @@ typedef struct model_sizes {
     uint64_t embedding, output; /* output: with its norm */
     uint64_t *layers, *experts; /* [n_layers], as the keys layer_bytes and expert_bytes; owned */
     uint32_t n_layers, n_experts, n_experts_used;
-    uint32_t kv_head_step; /* ranks hold KV heads in multiples of this, which divides their number; see kv_head_step */
+    /* KV heads are cut from each other in multiples of this only, which divides their number: blocks of the model's
+     * attn_output may have columns of several. */
+    uint32_t kv_head_step;
 } model_sizes;
 
 /* Of a file that weights_check accepted. Layers that are neither in the file nor told by it count 0. */

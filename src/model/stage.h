@@ -13,7 +13,8 @@ typedef struct stage stage;
 typedef struct stage_peers {
     uint32_t shard, shards; /* this one, of how many */
     /* x[count] becomes ((x of shard 0 + x of shard 1) + ...), equal bits on all shards, which all call it as often,
-     * with the same counts. Not called when shards is 1. */
+     * with the same counts; but one that gives up on a wave calls it no more until the next. Not called when shards is
+     * 1. */
     void (*sum)(void *context, float *x, size_t count);
     void *context;
 } stage_peers;

@@ -30,13 +30,13 @@ enum {
 enum { EMBEDDING, OUTPUT_NORM, OUTPUT, OUTER_TENSORS };
 enum { OUTSIDE_LAYERS = -1 }; /* in place of a layer's number */
 
-/* What a rank must have some of to need a tensor, and what else it has in common with others. */
+/* What a rank must have some of to need something of a tensor. */
 typedef enum tensor_scope {
-    SCOPE_LAYER,    /* its layer */
-    SCOPE_KV_HEADS, /* and KV heads, of its layer */
-    SCOPE_EXPERTS,  /* and experts, of its layer */
-    SCOPE_EMBEDDING,
-    SCOPE_OUTPUT
+    SCOPE_LAYER,     /* its layer, nothing else */
+    SCOPE_KV_HEADS,  /* KV heads of its layer */
+    SCOPE_EXPERTS,   /* experts of its layer */
+    SCOPE_EMBEDDING, /* rows of the embedding */
+    SCOPE_OUTPUT     /* rows of the output */
 } tensor_scope;
 enum { WHOLE = 3 }; /* in place of a dimension */
 
@@ -77,8 +77,7 @@ typedef struct tensor_place {
 tensor_place tensors_place(const gguf_tensor *tensor, const hparams *hp, const tensor_spec *spec, const extent *held,
                            const extent *what);
 
-/* The fewest KV heads whose part of each row is whole blocks of the tensor's type; 1 when they have rows of their own.
- */
+/* The fewest KV heads whose part of a row is whole blocks of the tensor's type; 1 when they have rows of their own. */
 uint32_t tensors_kv_head_step(const gguf_tensor *tensor, const hparams *hp, const tensor_spec *spec);
 
 #endif

@@ -147,6 +147,16 @@ int craft_folder_remove(void **state) {
     return rmdir(*state);
 }
 
+void craft_assert_same_file(const char *a, const char *b) {
+    buffer x = {0}, y = {0};
+    assert_ok(buffer_read_file(&x, a, 1 << 24, err));
+    assert_ok(buffer_read_file(&y, b, 1 << 24, err));
+    assert_int_equal(x.size, y.size);
+    assert_memory_equal(x.data, y.data, x.size);
+    buffer_free(&x);
+    buffer_free(&y);
+}
+
 void craft_assert_refused(const char *path, const char *culprit, const char *hint) {
     gguf_file *file = NULL;
     gptoss_error fault = {0};

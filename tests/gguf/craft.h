@@ -66,6 +66,9 @@ void craft_save(const craft *c, const char *path);
 int craft_folder_make(void **state);
 int craft_folder_remove(void **state);
 
+/* Up to 16 MB. */
+void craft_assert_same_file(const char *a, const char *b);
+
 /* gguf_open(path) must refuse with a text of one line that begins with the path `culprit` and contains `hint`. */
 void craft_assert_refused(const char *path, const char *culprit, const char *hint);
 

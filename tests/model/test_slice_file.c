@@ -89,16 +89,6 @@ static void expect_same_tensors(const model *whole, const model *part) {
     }
 }
 
-static void expect_same_file(const char *a, const char *b) {
-    buffer x = {0}, y = {0};
-    assert_ok(buffer_read_file(&x, a, 1 << 24, err));
-    assert_ok(buffer_read_file(&y, b, 1 << 24, err));
-    assert_int_equal(x.size, y.size);
-    assert_memory_equal(x.data, y.data, x.size);
-    buffer_free(&x);
-    buffer_free(&y);
-}
-
 /* Of the golden model: layers, KV heads, experts, rows of the embedding and of the output. */
 static const extent parts[] = {
     {0, 2, 0, 2, 0, 8, 0, 288, 0, 0, false, 0},   {1, 3, 0, 2, 2, 5, 0, 0, 0, 0, false, 0},
@@ -152,7 +142,7 @@ static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
     assert_ok(write_part(&whole, &small, once, NULL, err));
     model middle = open_model(between);
     assert_ok(write_part(&middle, &small, twice, NULL, err));
-    expect_same_file(once, twice);
+    craft_assert_same_file(once, twice);
     gptoss_error err = {0};
     for (size_t i = 0; i < PARTS; i++) {
         if (i == 1 || i == 6) continue; /* those it can give */
@@ -224,30 +214,33 @@ static void what_a_rank_needs_and_a_slice_lacks_is_named(void **state) {
     gguf_close(whole.file);
 }
 
-/* A slice's keys with one of them changed, on a file that has all tensors. */
-static void write_with_keys(const model *whole, const char *path, const char *changed, const void *value,
-                            gguf_kind kind, uint64_t count) {
+/* The keys of a slice of a version with one of them changed, on a file that has all tensors. */
+static void write_with_keys(const model *whole, const char *path, uint32_t version, const char *changed,
+                            const void *value, gguf_kind kind, uint64_t count) {
     gguf_writer *w;
-    const uint32_t layers[] = {0, 4}, experts[] = {0, 8};
+    const uint32_t layers[] = {0, 4}, experts[] = {0, 8}, heads[] = {0, 2}, rows[] = {0, 288};
     const uint64_t sizes[] = {1, 2, 3, 4, 5};
     const struct {
         const char *key;
         gguf_kind kind;
         uint64_t count; /* 0: no array */
         const void *value;
+        uint32_t version; /* that it belongs to; 0: to all */
     } keys[] = {
-        {SLICE_KEYS "version", GGUF_U32, 0, &(uint32_t){1}}, {SLICE_KEYS "layers", GGUF_U32, 2, layers},
-        {SLICE_KEYS "experts", GGUF_U32, 2, experts},        {SLICE_KEYS "embedding", GGUF_BOOL, 0, "\1"},
-        {SLICE_KEYS "output", GGUF_BOOL, 0, "\1"},           {SLICE_KEYS "source", GGUF_U64, 0, sizes},
-        {SLICE_KEYS "layer_bytes", GGUF_U64, 4, sizes},      {SLICE_KEYS "expert_bytes", GGUF_U64, 4, sizes},
-        {SLICE_KEYS "outer_bytes", GGUF_U64, 2, sizes},
+        {SLICE_KEYS "version", GGUF_U32, 0, &version, 0},       {SLICE_KEYS "layers", GGUF_U32, 2, layers, 0},
+        {SLICE_KEYS "experts", GGUF_U32, 2, experts, 0},        {SLICE_KEYS "embedding", GGUF_BOOL, 0, "\1", 1},
+        {SLICE_KEYS "output", GGUF_BOOL, 0, "\1", 1},           {SLICE_KEYS "kv_heads", GGUF_U32, 2, heads, 2},
+        {SLICE_KEYS "embedding_rows", GGUF_U32, 2, rows, 2},    {SLICE_KEYS "output_rows", GGUF_U32, 2, rows, 2},
+        {SLICE_KEYS "kv_head_step", GGUF_U32, 0, heads + 1, 2}, {SLICE_KEYS "source", GGUF_U64, 0, sizes, 0},
+        {SLICE_KEYS "layer_bytes", GGUF_U64, 4, sizes, 0},      {SLICE_KEYS "expert_bytes", GGUF_U64, 4, sizes, 0},
+        {SLICE_KEYS "outer_bytes", GGUF_U64, 2, sizes, 0},
     };
     assert_ok(gguf_write_new(&w, err));
     for (size_t i = 0; i < gguf_value_count(whole->file); i++)
         assert_ok(gguf_write_copy(w, gguf_value_at(whole->file, i), err));
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         bool is_it = strcmp(keys[i].key + strlen(SLICE_KEYS), changed) == 0;
-        if (is_it && !value) continue;
+        if ((is_it && !value) || (keys[i].version && keys[i].version != version)) continue;
         gguf_kind k = is_it ? kind : keys[i].kind;
         uint64_t n = is_it ? count : keys[i].count;
         const void *v = is_it ? value : keys[i].value;
@@ -289,29 +282,60 @@ static gptoss_status read_all(const char *path, gptoss_error *err) {
 static void keys_that_lie_are_refused(void **state) {
     model whole = open_model(WHOLE);
     const char *path = path_in(state, "lies.gguf");
-    static const uint32_t empty[] = {2, 2}, beyond[] = {0, 5}, backwards[] = {3, 1}, many[] = {0, 9}, few[] = {0, 3};
+    static const uint32_t empty[] = {2, 2}, beyond[] = {0, 5}, backwards[] = {3, 1}, many[] = {0, 9}, few[] = {0, 3},
+                          one[] = {0, 1}, outside[] = {0, 289};
     static const uint64_t huge[] = {1, 2, UINT64_MAX, 4};
     static const float fractions[] = {0, 4};
-    static const uint32_t two[] = {2};
+    static const uint32_t zero[] = {0}, three[] = {3};
     static const struct {
+        uint32_t version;
         const char *key;
         const void *value;
         gguf_kind kind;
         uint64_t count;
     } cases[] = {
-        {"version", two, GGUF_U32, 0},      {"layers", empty, GGUF_U32, 2},         {"layers", beyond, GGUF_U32, 2},
-        {"layers", backwards, GGUF_U32, 2}, {"layers", empty, GGUF_U32, 1},         {"layers", fractions, GGUF_F32, 2},
-        {"layers", NULL, GGUF_U32, 0},      {"layers", empty, GGUF_U32, 0},         {"experts", many, GGUF_U32, 2},
-        {"experts", few, GGUF_U32, 2}, /* but all are there */
-        {"embedding", empty, GGUF_U32, 0},  {"output", NULL, GGUF_BOOL, 0},         {"source", fractions, GGUF_F32, 0},
-        {"layer_bytes", huge, GGUF_U64, 4}, {"layer_bytes", huge, GGUF_U64, 2},     {"expert_bytes", huge, GGUF_U64, 4},
-        {"outer_bytes", NULL, GGUF_U64, 0}, {"outer_bytes", huge + 1, GGUF_U64, 2},
+        {1, "version", three, GGUF_U32, 0},
+        {1, "version", zero, GGUF_U32, 0},
+        {2, "version", fractions, GGUF_F32, 0},
+        {1, "layers", empty, GGUF_U32, 2},
+        {2, "layers", beyond, GGUF_U32, 2},
+        {1, "layers", backwards, GGUF_U32, 2},
+        {1, "layers", empty, GGUF_U32, 1},
+        {2, "layers", fractions, GGUF_F32, 2},
+        {1, "layers", NULL, GGUF_U32, 0},
+        {2, "layers", empty, GGUF_U32, 0},
+        {1, "experts", many, GGUF_U32, 2},
+        {1, "experts", few, GGUF_U32, 2}, /* but all are there */
+        {2, "experts", few, GGUF_U32, 2},
+        {1, "experts", empty, GGUF_U32, 2},
+        {2, "experts", backwards, GGUF_U32, 2},
+        {1, "embedding", empty, GGUF_U32, 0},
+        {1, "output", NULL, GGUF_BOOL, 0},
+        {2, "kv_heads", empty, GGUF_U32, 2},
+        {2, "kv_heads", few, GGUF_U32, 2},
+        {2, "kv_heads", one, GGUF_U32, 2}, /* the same */
+        {2, "kv_heads", NULL, GGUF_U32, 0},
+        {2, "embedding_rows", few, GGUF_U32, 2},
+        {2, "embedding_rows", outside, GGUF_U32, 2},
+        {2, "output_rows", few, GGUF_U32, 2},
+        {2, "output_rows", backwards, GGUF_U32, 2},
+        {2, "output_rows", NULL, GGUF_U32, 0},
+        {2, "kv_head_step", zero, GGUF_U32, 0},
+        {2, "kv_head_step", three, GGUF_U32, 0},
+        {1, "source", fractions, GGUF_F32, 0},
+        {1, "layer_bytes", huge, GGUF_U64, 4},
+        {2, "layer_bytes", huge, GGUF_U64, 2},
+        {1, "expert_bytes", huge, GGUF_U64, 4},
+        {1, "outer_bytes", NULL, GGUF_U64, 0},
+        {2, "outer_bytes", huge + 1, GGUF_U64, 2},
     };
-    write_with_keys(&whole, path, "", NULL, GGUF_U32, 0);
-    assert_ok(read_all(path, err));
+    for (uint32_t version = 1; version <= 2; version++) {
+        write_with_keys(&whole, path, version, "", NULL, GGUF_U32, 0);
+        assert_ok(read_all(path, err));
+    }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         gptoss_error err = {0};
-        write_with_keys(&whole, path, cases[i].key, cases[i].value, cases[i].kind, cases[i].count);
+        write_with_keys(&whole, path, cases[i].version, cases[i].key, cases[i].value, cases[i].kind, cases[i].count);
         gptoss_status status = read_all(path, &err);
         if (status != GPTOSS_BAD_INPUT) fail_msg("case %zu: %s", i, gptoss_status_name(status));
         if (strncmp(err.text, path, strlen(path)) != 0) fail_msg("case %zu: %s", i, err.text);
