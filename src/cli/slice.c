@@ -16,32 +16,39 @@
 #include "model/weights.h"
 #include "plan/model_needs.h"
 
+enum { MOST_RANKS = 4096 };
+
 typedef struct arguments {
     const char *in, *out;
     const char *layers, *experts, *rank; /* as written, or NULL */
-    uint64_t ranks;                      /* 0: not given */
+    uint64_t ranks, stages, shards;      /* 0: not given */
     bool moe_fallback, with_output, force, help;
 } arguments;
 
-/* Ranks first to last of `of`; of 0: layers and experts are given instead. */
+/* Ranks first to last of a grid; one of no stages: layers are given instead. */
 typedef struct request {
-    uint32_t first, last, of;
+    uint32_t first, last, stages, shards;
     extent what;
 } request;
 
 static void print_help(const option *options, size_t count) {
-    printf("gptoss-dist slice IN.gguf OUT.gguf (--rank R/N | --ranks N | --layers A-B) [FLAGS]: write what one rank\n"
-           "needs of a model as a file of its own, so that a small machine needs neither the rest nor its disk space.\n"
-           "`run` takes it as it takes the whole file: mpirun -np N gptoss-dist run --gguf slice-%%r.gguf ...\n\n");
+    printf(
+        "gptoss-dist slice IN.gguf OUT.gguf (--rank R/N | --ranks N | --stages P --shards T | --layers A-B) [FLAGS]:\n"
+        "write what one rank needs of a model as a file of its own, so that a small machine needs neither the rest\n"
+        "nor its disk space. `run` takes it as it takes the whole file:\n"
+        "mpirun -np N gptoss-dist run --gguf slice-%%r.gguf ...\n\n");
     options_print_help(options, count);
-    printf("\nLayers, experts and ranks count from 0. A slice with layer 0 has the embedding and the tokenizer, one\n"
-           "with the last layer the output.\n");
+    printf("\nLayers, experts and ranks count from 0. With --layers, a slice with layer 0 has the embedding and the\n"
+           "tokenizer, one with the last layer the output.\n");
 }
 
 static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *err) {
     const option options[] = {
         {"rank", OPTION_TEXT, &a->rank, 0, 0, "R/N", "the slice of rank R of N, with layers dealt as `run` deals them"},
-        {"ranks", OPTION_COUNT, &a->ranks, 1, 4096, "N", "all N slices; OUT has %r where the rank goes"},
+        {"ranks", OPTION_COUNT, &a->ranks, 1, MOST_RANKS, "N", "all N slices; OUT has %r where the rank goes"},
+        {"stages", OPTION_COUNT, &a->stages, 1, MOST_RANKS, "P", "the ranks are a grid of P stages ..."},
+        {"shards", OPTION_COUNT, &a->shards, 1, MOST_RANKS, "T",
+         "... x T shards, which split a stage's heads and experts (1)"},
         {"layers", OPTION_TEXT, &a->layers, 0, 0, "A-B", "layers A to B"},
         {"experts", OPTION_TEXT, &a->experts, 0, 0, "A-B", "experts A to B of these layers (all)"},
         {"moe-fallback", OPTION_SWITCH, &a->moe_fallback, 0, 0, NULL, "expert 0 alone, for run --moe-fallback"},
@@ -52,19 +59,25 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
     const size_t count = sizeof options / sizeof options[0];
     option_texts rest = {0};
     gptoss_status status = options_parse(options, count, argc, argv, &rest, err);
+    bool grid = a->stages || a->shards;
     int ways = (a->rank != NULL) + (a->ranks != 0) + (a->layers != NULL);
+    if (ways == 0 && grid) ways = 1;
     if (status == GPTOSS_OK && a->help)
         print_help(options, count);
     else if (status == GPTOSS_OK && rest.count != 2)
         status = error_set(err, GPTOSS_MISUSE, "slice wants two files: slice IN.gguf OUT.gguf --rank 0/2");
     else if (status == GPTOSS_OK && ways != 1)
-        status = error_set(err, GPTOSS_MISUSE, "slice wants one of --rank R/N, --ranks N and --layers A-B");
+        status = error_set(err, GPTOSS_MISUSE,
+                           "slice wants one of --rank R/N, --ranks N, --stages P --shards T, and --layers A-B");
+    else if (status == GPTOSS_OK && a->layers && grid)
+        status = error_set(err, GPTOSS_MISUSE, "--layers names layers; --stages and --shards would deal them");
+    else if (status == GPTOSS_OK && a->with_output && !a->layers)
+        status = error_set(err, GPTOSS_MISUSE, "--with-output goes with --layers");
     else if (status == GPTOSS_OK && a->experts && a->moe_fallback)
         status = error_set(err, GPTOSS_MISUSE, "--moe-fallback means --experts 0; give one of them");
-    else if (status == GPTOSS_OK && a->ranks && !rank_path_is_pattern(rest.items[1]))
+    else if (status == GPTOSS_OK && !a->rank && !a->layers && !rank_path_is_pattern(rest.items[1]))
         status = error_set(err, GPTOSS_MISUSE,
-                           "--ranks writes several files: put %%r where the rank goes, as in "
-                           "slice-%%r.gguf");
+                           "slices of all ranks are several files: put %%r where the rank goes, as in slice-%%r.gguf");
     else if (status == GPTOSS_OK)
         a->in = rest.items[0], a->out = rest.items[1];
     free(rest.items);
@@ -102,42 +115,71 @@ static gptoss_status read_experts(const arguments *a, const hparams *hp, extent 
     return GPTOSS_OK;
 }
 
+/* Which ranks of which grid. */
+static gptoss_status read_ranks(const arguments *a, request *r, gptoss_error *err) {
+    uint64_t shards = a->shards ? a->shards : 1, stages = a->stages ? a->stages : 1;
+    uint32_t of = (uint32_t)a->ranks;
+    if (a->rank) {
+        TRY(read_pair("rank", a->rank, '/', false, &r->first, &of, err));
+        if (r->first >= of)
+            return error_set(err, GPTOSS_MISUSE, "--rank %s: %u ranks are numbered 0 to %u", a->rank, of,
+                             of ? of - 1 : 0);
+    }
+    if (of == 0) of = (uint32_t)(stages * shards);
+    if (of > MOST_RANKS) return error_set(err, GPTOSS_MISUSE, "a grid of %u ranks; at most %d can be", of, MOST_RANKS);
+    if (!a->stages) stages = of / shards;
+    if (stages * shards != of)
+        return error_set(err, GPTOSS_MISUSE, "%u ranks are no grid of %llu shards a stage%s", of,
+                         (unsigned long long)shards, a->stages ? " in so many stages" : "");
+    r->last = a->rank ? r->first : of - 1;
+    r->stages = (uint32_t)stages;
+    r->shards = (uint32_t)shards;
+    return GPTOSS_OK;
+}
+
 static gptoss_status read_request(const arguments *a, const hparams *hp, request *out, gptoss_error *err) {
     request r = {0};
     TRY(read_experts(a, hp, &r.what, err));
-    if (a->ranks) {
-        r.of = (uint32_t)a->ranks;
-        r.last = r.of - 1;
-    } else if (a->rank) {
-        TRY(read_pair("rank", a->rank, '/', false, &r.first, &r.of, err));
-        r.last = r.first;
-        if (r.first >= r.of)
-            return error_set(err, GPTOSS_MISUSE, "--rank %s: %u ranks are numbered 0 to %u", a->rank, r.of,
-                             r.of ? r.of - 1 : 0);
-    } else {
+    if (a->layers) {
         uint32_t last = 0;
         TRY(read_pair("layers", a->layers, '-', true, &r.what.layer_begin, &last, err));
         if (last < r.what.layer_begin || last >= hp->n_layers)
             return error_set(err, GPTOSS_MISUSE, "--layers %s: the model has layers 0 to %u", a->layers,
                              hp->n_layers - 1);
         r.what.layer_end = last + 1;
+        r.what.kv_head_end = hp->n_kv_heads;
+        r.what.embedding_end = r.what.layer_begin == 0 ? hp->n_vocab : 0;
+        r.what.output_end = last + 1 == hp->n_layers || a->with_output ? hp->n_vocab : 0;
+    } else {
+        TRY(read_ranks(a, &r, err));
     }
     *out = r;
     return GPTOSS_OK;
 }
 
 /* What rank `rank` needs when all are alike. */
-static gptoss_status extent_of_rank(const request *r, uint32_t rank, const gguf_file *file, const hparams *hp,
-                                    extent *out, gptoss_error *err) {
+static gptoss_status extent_of_rank(const arguments *a, const request *r, uint32_t rank, const gguf_file *file,
+                                    const hparams *hp, extent *out, gptoss_error *err) {
     model_sizes sizes;
     placement p;
     TRY(model_sizes_read(file, hp, &sizes, err));
-    gptoss_status status = placement_among_equals(&sizes, hp, hp->n_layers, r->what.expert_end == 1, r->of, 1, &p, err);
+    gptoss_status status =
+        placement_among_equals(&sizes, hp, hp->n_layers, a->moe_fallback, r->stages, r->shards, &p, err);
     model_sizes_free(&sizes);
     if (status != GPTOSS_OK) return status;
-    *out = r->what;
-    out->layer_begin = p.rank[rank].layer_begin;
-    out->layer_end = p.rank[rank].layer_end;
+    const plan_rank *has = &p.rank[rank];
+    plan_range output = has->output_rows;
+    if (r->shards == 1) output = (plan_range){0, rank + 1 == r->stages ? hp->n_vocab : 0}; /* as one stage works */
+    *out = (extent){.layer_begin = has->layer_begin,
+                    .layer_end = has->layer_end,
+                    .kv_head_begin = has->kv_heads.begin,
+                    .kv_head_end = has->kv_heads.end,
+                    .expert_begin = a->experts ? r->what.expert_begin : has->experts.begin,
+                    .expert_end = a->experts ? r->what.expert_end : has->experts.end,
+                    .embedding_begin = has->embedding_rows.begin,
+                    .embedding_end = has->embedding_rows.end,
+                    .output_begin = output.begin,
+                    .output_end = output.end};
     placement_free(&p);
     return GPTOSS_OK;
 }
@@ -175,10 +217,7 @@ static gptoss_status write_slices(const arguments *a, const gguf_file *file, con
     for (uint32_t rank = r.first; rank <= r.last; rank++) {
         extent what = r.what;
         char *path;
-        if (r.of) TRY(extent_of_rank(&r, rank, file, hp, &what, err));
-        what.kv_head_end = hp->n_kv_heads;
-        what.embedding_end = what.layer_begin == 0 ? hp->n_vocab : 0;
-        what.output_end = what.layer_end == hp->n_layers || a->with_output ? hp->n_vocab : 0;
+        if (r.stages) TRY(extent_of_rank(a, &r, rank, file, hp, &what, err));
         TRY(rank_path_expand(a->out, (int)rank, &path, err));
         gptoss_status status = write_slice(a, file, hp, &what, path, err);
         free(path);

@@ -120,6 +120,34 @@ static void inspect_tells_that_a_file_is_a_slice(void **state) {
     process_expect_only(0, COMMAND("inspect", GOLDEN, "--json"), 0, "\"slice\": null", "");
 }
 
+/* Each row of the grid has its layers, and in it each shard its heads and experts; nothing is in two files. */
+static void slices_of_a_grid_have_the_shards_parts(void **state) {
+    static const char *const model = TEST_DATA "/golden/q8_0-mxfp4.gguf";
+    static const char *const parts[] = {
+        "layers 0 to 1 of 4, KV head 0 of 2, experts 0 to 3 of 8, embedding rows 0 to ",
+        "layers 0 to 1 of 4, KV head 1 of 2, experts 4 to 7 of 8, embedding rows ",
+        "layers 2 to 3 of 4, KV head 0 of 2, experts 0 to 3 of 8, no embedding rows, output rows ",
+        "layers 2 to 3 of 4, KV head 1 of 2, experts 4 to 7 of 8, no embedding rows, output rows ",
+    };
+    const char *pattern = path_in(state, "grid-%r.gguf");
+    process_expect_only(0, COMMAND("slice", model, pattern, "--stages", "2", "--shards", "2"), 0, "grid-3.gguf: layer",
+                        "");
+    for (int i = 0; i < 4; i++) {
+        char name[16], rank[8];
+        snprintf(name, sizeof name, "grid-%d.gguf", i);
+        snprintf(rank, sizeof rank, "%d/4", i);
+        const char *path = path_in(state, name), *alone = path_in(state, "alone.gguf");
+        process_expect_only(0, COMMAND("inspect", path), 0, parts[i], "");
+        process_expect_only(0, COMMAND("inspect", path), 0, i == 0 ? "with the tokenizer" : "output rows", "");
+        /* One at a time they are the same. */
+        process_expect_only(0, COMMAND("slice", model, alone, "--rank", rank, "--shards", "2", "--force"), 0, "", "");
+        craft_assert_same_file(path, alone);
+    }
+    process_expect_only(
+        0, COMMAND("slice", model, path_in(state, "grid-%r.gguf"), "--shards", "2", "--moe-fallback", "--force"), 0,
+        "KV head 1 of 2, no experts, ", "");
+}
+
 static void wrong_requests_are_named(void **state) {
     const char *path = path_in(state, "wrong.gguf");
     const struct {
@@ -127,7 +155,7 @@ static void wrong_requests_are_named(void **state) {
         const char *hint;
     } cases[] = {
         {COMMAND("slice", GOLDEN), "slice wants two files"},
-        {COMMAND("slice", GOLDEN, path), "one of --rank R/N, --ranks N and --layers A-B"},
+        {COMMAND("slice", GOLDEN, path), "one of --rank R/N, --ranks N, --stages P"},
         {COMMAND("slice", GOLDEN, path, "--layers", "0-1", "--rank", "0/2"), "one of --rank R/N"},
         {COMMAND("slice", GOLDEN, path, "--layers", "2-1"), "the model has layers 0 to 3"},
         {COMMAND("slice", GOLDEN, path, "--layers", "3-4"), "the model has layers 0 to 3"},
@@ -139,6 +167,12 @@ static void wrong_requests_are_named(void **state) {
         {COMMAND("slice", GOLDEN, path, "--rank", "0"), "--rank wants R/N"},
         {COMMAND("slice", GOLDEN, path, "--ranks", "2"), "put %r where the rank goes"},
         {COMMAND("slice", GOLDEN, path, "--layers", "0", "--experts", "0", "--moe-fallback"), "give one of them"},
+        {COMMAND("slice", GOLDEN, path, "--stages", "2"), "put %r where the rank goes"},
+        {COMMAND("slice", GOLDEN, path, "--layers", "0", "--shards", "2"), "--stages and --shards would deal them"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/3", "--shards", "2"), "3 ranks are no grid of 2 shards a stage"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/4", "--shards", "2", "--stages", "3"), "4 ranks are no grid of 2"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/2", "--shards", "2"), "2 shards cannot share 2 KV heads"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/2", "--with-output"), "--with-output goes with --layers"},
         {COMMAND("slice", "/nowhere.gguf", path, "--layers", "0"), "/nowhere.gguf: cannot open"},
         {COMMAND("slice", GOLDEN, "/nowhere/x.gguf", "--layers", "0"), "cannot create /nowhere/x.gguf"},
     };
@@ -158,6 +192,7 @@ int main(void) {
         cmocka_unit_test(partial_models_run_from_slices),
         cmocka_unit_test(what_is_missing_is_told),
         cmocka_unit_test(inspect_tells_that_a_file_is_a_slice),
+        cmocka_unit_test(slices_of_a_grid_have_the_shards_parts),
         cmocka_unit_test(wrong_requests_are_named),
     };
     return cmocka_run_group_tests(tests, craft_folder_make, craft_folder_remove);
