@@ -14,6 +14,7 @@
 #include "cli/places.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
+#include "engine/layout.h"
 #include "kernels/isa.h"
 
 /* One command's work. All ranks go through it in step; rank 0 alone reports. */
@@ -131,7 +132,8 @@ static void begin_report(session *s, uint64_t bytes_per_token, double start_seco
     r->options = s->options;
     r->n_layers = s->engine.n_layers;
     r->ranks = s->cluster->size;
-    r->stages = (uint32_t)r->ranks;
+    r->stages = s->engine.placement.stages;
+    layout_grid(&s->engine.placement, r->grid, sizeof r->grid);
     r->isa = isa_name(isa_used());
     r->bytes_per_token = bytes_per_token;
     r->start_seconds = start_seconds;
@@ -143,10 +145,13 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     const bench_options *o = s->options;
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
-    if (chunk == 0) chunk = engine_usual_chunk(s->cluster->size);
+    if (chunk == 0) chunk = engine_usual_chunk(o->grid.stages ? (int)o->grid.stages : s->cluster->size);
     const engine_config config = {.path = s->where.gguf,
                                   .cache_dir = s->where.cache,
                                   .n_layers = (uint32_t)o->layers,
+                                  .stages = (uint32_t)o->grid.stages,
+                                  .shards = (uint32_t)o->grid.shards,
+                                  .expert_placement = o->grid.expert_placement,
                                   .threads = threads,
                                   .sequences = (uint32_t)streams,
                                   .bind = o->bind,
@@ -240,6 +245,7 @@ int bench_command(int argc, char **argv) {
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = bench_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = grid_option_settle(&options.grid, c.size, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     status = cluster_agree(&c, status, &err);
     if (status == GPTOSS_OK && options.help) {

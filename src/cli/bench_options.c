@@ -19,8 +19,12 @@ static size_t describe(bench_options *o, option *table) {
         {"gen", OPTION_COUNT, &o->gen, 0, count_max, "N", "steps of generation (32); 0: measure none"},
         {"depth", OPTION_COUNTS, &o->depth, 0, count_max, "N,...", "tokens in the KV cache before (0)"},
         {"streams", OPTION_COUNTS, &o->streams, 1, 4096, "N,...", "sequences that generate together (1)"},
+        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", "of layers; by default the plan's choice"},
+        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", "that split the heads and experts of each stage"},
+        {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
+         "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
         {"chunk", OPTION_COUNTS, &o->chunk, 1, 65536, "N,...",
-         "tokens of the prompt read at a time (512 on one rank, 128 on several)"},
+         "tokens of the prompt read at a time (512 in one stage, 128 in several)"},
         {"threads", OPTION_COUNTS, &o->threads, 1, 1024, "N,...", "of each rank; by default one per core of its share"},
         {"reps", OPTION_COUNT, &o->reps, 1, 1000, "N", "measurements of each kind (3), after a warm-up"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
@@ -103,6 +107,6 @@ void bench_options_print_help(void) {
          "memory "
          "allows.\n"
          "Where a list is allowed (--depth 0,4096,8000), everything is measured for each of its numbers.\n"
-         "Start it with mpirun -np N to share the model's layers between N ranks.\n");
+         "Start it with mpirun -np N to share the model between N ranks.\n");
     options_print_help(table, describe(&o, table));
 }

@@ -2,6 +2,7 @@
 #ifndef CLI_BENCH_OPTIONS_H
 #define CLI_BENCH_OPTIONS_H
 
+#include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
 #include "engine/bench.h"
@@ -11,6 +12,7 @@ typedef struct bench_options {
     const char *gguf;
     option_counts prompt, depth, streams, chunk, threads; /* each of them swept */
     uint64_t gen, reps, layers, seed;
+    grid_option grid;
     topology_bind bind;
     link_option link;
     const char *cpu_bind, *isa;

@@ -75,8 +75,8 @@ void bench_report_print_head(const bench_report *r) {
     const char *name = strrchr(r->options->gguf, '/');
     printf("%s: %u layers, %.3f GB of weights read a token\n", name ? name + 1 : r->options->gguf, r->n_layers,
            (double)r->bytes_per_token / 1e9);
-    printf("%d rank%s, kernels %s, threads bound to %s; ready %.2f s after the start\n", r->ranks,
-           r->ranks == 1 ? "" : "s", r->isa,
+    printf("%d rank%s%s%s, kernels %s, threads bound to %s; ready %.2f s after the start\n", r->ranks,
+           r->ranks == 1 ? "" : "s", r->ranks == 1 ? "" : ", ", r->ranks == 1 ? "" : r->grid, r->isa,
            r->options->bind == BIND_CORE   ? "a core each"
            : r->options->bind == BIND_NUMA ? "NUMA nodes"
                                            : "nothing",
@@ -182,6 +182,7 @@ gptoss_status bench_report_print_json(const bench_report *r, gptoss_error *err) 
     cJSON_AddNumberToObject(o, "bytes_per_token", (double)r->bytes_per_token);
     add_number(o, "start_s", r->start_seconds);
     cJSON_AddNumberToObject(o, "ranks", r->ranks);
+    cJSON_AddStringToObject(o, "grid", r->grid);
     cJSON_AddNumberToObject(o, "threads", r->rows[0].threads);
     cJSON_AddNumberToObject(o, "layers", r->n_layers);
     cJSON_AddNumberToObject(o, "reps", (double)r->options->reps);

@@ -108,9 +108,12 @@ static void warn_of_memory(const engine *e) {
 static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     loading shown = {0};
-    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(c->size);
+    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(o->grid.stages ? (int)o->grid.stages : c->size);
     const engine_config config = {.path = where->gguf,
                                   .n_layers = (uint32_t)o->layers,
+                                  .stages = (uint32_t)o->grid.stages,
+                                  .shards = (uint32_t)o->grid.shards,
+                                  .expert_placement = o->grid.expert_placement,
                                   .expert_0_only = o->moe_fallback,
                                   .threads = (uint32_t)o->threads,
                                   .bind = bind,
@@ -144,6 +147,7 @@ int run_command(int argc, char **argv) {
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = grid_option_settle(&options.grid, c.size, &err);
     if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
     if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
     if (status == GPTOSS_OK) status = places_find(options.gguf, options.cache, c.rank, &where, &err);

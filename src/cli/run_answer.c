@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
+#include "engine/layout.h"
 #include "gguf/quote.h"
 
 /* ---- small pieces of output ---- */
@@ -262,13 +263,20 @@ static const char *finish_reason(const answer *a, const generate_result *result)
     return a->parser && !a->stops.hit ? harmony_finish_name(harmony_parser_result(a->parser)) : "stop";
 }
 
+static void add_range(cJSON *object, const char *name, uint32_t begin, uint32_t end) {
+    const double bounds[] = {begin, end};
+    cJSON_AddItemToObject(object, name, cJSON_CreateDoubleArray(bounds, 2));
+}
+
 static cJSON *describe_ranks(const engine *e) {
     cJSON *ranks = cJSON_CreateArray();
     for (int i = 0; i < e->cluster.size; i++) {
+        const plan_rank *r = &e->placement.rank[i];
         const rank_facts *f = &e->facts[i];
-        cJSON *rank = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(rank, "layers");
-        cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)f->layer_begin));
-        cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)f->layer_end));
+        cJSON *rank = cJSON_CreateObject();
+        add_range(rank, "layers", r->layer_begin, r->layer_end);
+        add_range(rank, "kv_heads", r->kv_heads.begin, r->kv_heads.end);
+        add_range(rank, "experts", r->experts.begin, r->experts.end);
         cJSON_AddNumberToObject(rank, "mapped_bytes", (double)f->mapped_bytes);
         cJSON_AddNumberToObject(rank, "kv_bytes", (double)f->kv_bytes);
         cJSON_AddNumberToObject(rank, "threads", (double)f->threads);
@@ -298,6 +306,8 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
     add_rounded(object, "first_token_s", f.to_first_token);
     add_rounded(object, "prompt_tps", f.prompt_rate);
     add_rounded(object, "gen_tps", f.generation_rate);
+    cJSON_AddNumberToObject(object, "stages", a->engine->placement.stages);
+    cJSON_AddNumberToObject(object, "shards", a->engine->placement.shards);
     cJSON_AddItemToObject(object, "ranks", describe_ranks(a->engine));
     return print_json(object, err);
 }
@@ -309,12 +319,15 @@ static void print_summary(const answer *a, const generate_result *result, figure
     if (result->generated > 1) fprintf(stderr, ", %.2f tokens/s", f.generation_rate);
     if (result->generated > 0) fprintf(stderr, "; first token after %.2f s", f.to_first_token);
     fputc('\n', stderr);
-    for (int i = 0; i < e->cluster.size; i++)
-        fprintf(stderr,
-                "rank %d: layers %llu to %llu, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i,
-                (unsigned long long)e->facts[i].layer_begin, (unsigned long long)e->facts[i].layer_end - 1,
-                (double)e->facts[i].mapped_bytes / 1e6, (double)e->facts[i].kv_bytes / 1e6,
-                (unsigned long long)e->facts[i].threads);
+    char holds[120];
+    layout_grid(&e->placement, holds, sizeof holds);
+    if (e->cluster.size > 1) fprintf(stderr, "%s\n", holds);
+    for (int i = 0; i < e->cluster.size; i++) {
+        const rank_facts *facts = &e->facts[i];
+        layout_rank(&e->placement, i, holds, sizeof holds);
+        fprintf(stderr, "rank %d: %s, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i, holds,
+                (double)facts->mapped_bytes / 1e6, (double)facts->kv_bytes / 1e6, (unsigned long long)facts->threads);
+    }
 }
 
 gptoss_status answer_finish(answer *a, gptoss_status status, const generate_result *result, gptoss_error *err) {

@@ -41,8 +41,12 @@ static size_t describe(run_options *o, option *table) {
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
          "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
+        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", "of layers; by default the plan's choice"},
+        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", "that split the heads and experts of each stage"},
+        {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
+         "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
-         "tokens of the prompt read at a time (512 on one rank, 128 on several)"},
+         "tokens of the prompt read at a time (512 in one stage, 128 in several)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
         {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
@@ -158,6 +162,6 @@ void run_options_print_help(void) {
     option table[MAX_OPTIONS];
     puts("gptoss-dist run --gguf FILE --prompt TEXT [flags]: answers a prompt, streaming the answer to standard "
          "output.\n"
-         "Start it with mpirun -np N to share the model's layers between N ranks.\n");
+         "Start it with mpirun -np N to share the model between N ranks.\n");
     options_print_help(table, describe(&o, table));
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
 #include "engine/engine.h"
@@ -23,6 +24,7 @@ typedef struct run_options {
     uint64_t top_logprobs;
     uint64_t max_tokens, max_kv; /* max_kv 0: what the model was made for */
     uint64_t chunk, threads, layers;
+    grid_option grid;
     link_option link;
     const char *cpu_bind;     /* NULL: core */
     const char *kv_type_name; /* or NULL */

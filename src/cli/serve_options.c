@@ -47,8 +47,12 @@ static size_t describe(serve_options *o, option *table) {
          "for headers, a body, taking an answer, the next request, each (60)"},
         {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
          "for running answers after SIGTERM (60)"},
+        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", "of layers; by default the plan's choice"},
+        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", "that split the heads and experts of each stage"},
+        {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
+         "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
-         "tokens of prompts read at a time (512 on one rank, 128 on several)"},
+         "tokens of prompts read at a time (512 in one stage, 128 in several)"},
         {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
         {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
          "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"},
@@ -140,6 +144,6 @@ void serve_options_print_help(void) {
     serve_options o;
     option table[MAX_OPTIONS];
     puts("gptoss-dist serve --gguf FILE [flags]: answers programs over HTTP, in the forms of OpenAI's API.\n"
-         "Start it with mpirun -np N to share the model's layers between N ranks; rank 0 listens.\n");
+         "Start it with mpirun -np N to share the model between N ranks; rank 0 listens.\n");
     options_print_help(table, describe(&o, table));
 }

@@ -3,6 +3,7 @@
 #define CLI_SERVE_OPTIONS_H
 
 #include "base/buffer.h"
+#include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
 #include "engine/engine.h"
@@ -18,6 +19,7 @@ typedef struct serve_options {
     uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
     uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points, store_limit;
     uint64_t chunk, threads, layers;
+    grid_option grid;
     link_option link;
     const char *cpu_bind, *isa, *kv_type_name, *cache, *weights_name;
     weights_origin weights; /* what weights_name names */

@@ -41,13 +41,12 @@ static gptoss_status open_buffers(group *g, gptoss_error *err) {
     uint32_t shards = g->grid.shards;
     TRY(mem_array(shards, sizeof *g->parts, "sums", &g->parts, err));
     TRY(mem_array(shards, sizeof *g->in, "sums", &g->in, err));
+    for (uint32_t s = 0; s < shards; s++) g->in[s] = MPI_REQUEST_NULL;
     TRY(mem_array(shards, sizeof *g->out, "sums", &g->out, err));
     TRY(mem_array(shards, sizeof *g->addends, "sums", &g->addends, err));
-    for (uint32_t s = 0; s < shards; s++) {
-        g->in[s] = g->out[s] = MPI_REQUEST_NULL;
-        if (s == g->grid.shard) continue;
-        TRY(mem_array_aligned(g->capacity, sizeof(float), "sums", &g->parts[s], err));
-    }
+    for (uint32_t s = 0; s < shards; s++) g->out[s] = MPI_REQUEST_NULL;
+    for (uint32_t s = 0; s < shards; s++)
+        if (s != g->grid.shard) TRY(mem_array_aligned(g->capacity, sizeof(float), "sums", &g->parts[s], err));
     return GPTOSS_OK;
 }
 
@@ -67,6 +66,7 @@ gptoss_status group_open(const grid *place, size_t most, group **out, gptoss_err
 
 void group_close(group *g) {
     if (!g) return;
+    for (uint32_t s = 0; g->in && s < g->grid.shards; s++) link_drop(&g->in[s]); /* of a shard that is lost */
     for (uint32_t s = 0; g->parts && s < g->grid.shards; s++) free(g->parts[s]);
     free(g->parts);
     free(g->in);
@@ -181,3 +181,7 @@ void group_abandon(group *g) {
     }
     g->seconds += clock_seconds() - start;
 }
+
+static void sum_for_stage(void *context, float *x, size_t count) { group_sum(context, x, count); }
+
+stage_peers group_peers(group *g) { return (stage_peers){g->grid.shard, g->grid.shards, sum_for_stage, g}; }

@@ -10,12 +10,16 @@
 
 #include "base/error.h"
 #include "cluster/grid.h"
+#include "model/stage.h"
 
 typedef struct group group;
 
 /* most: floats of the longest sum. A group of one never sends anything. */
 gptoss_status group_open(const grid *g, size_t most, group **out, gptoss_error *err);
 void group_close(group *g); /* NULL is fine */
+
+/* What a stage is told of the group, which must outlive it. */
+stage_peers group_peers(group *g);
 
 /* A wave begins. */
 void group_begin(group *g);

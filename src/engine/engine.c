@@ -11,7 +11,7 @@
 #include "engine/supply.h"
 #include "plan/machine.h"
 
-uint32_t engine_usual_chunk(int ranks) { return ranks == 1 ? 512 : 128; }
+uint32_t engine_usual_chunk(int stages) { return stages == 1 ? 512 : 128; }
 
 static bool may_lack_file(const engine *e) {
     if (e->config.weights == WEIGHTS_STREAM) return e->cluster.rank != 0;
@@ -32,9 +32,6 @@ static gptoss_status check_model(engine *e, gptoss_error *err) {
         return error_set(err, GPTOSS_MISUSE, "--layers %u is more than the %u layers of %s", e->config.n_layers,
                          e->hp.n_layers, e->config.path);
     e->n_layers = e->config.n_layers ? e->config.n_layers : e->hp.n_layers;
-    if ((uint32_t)e->cluster.size > e->n_layers)
-        return error_set(err, GPTOSS_MISUSE, "%d ranks cannot share %u layers: start at most %u ranks", e->cluster.size,
-                         e->n_layers, e->n_layers);
     return e->file ? weights_check(e->file, &e->hp, e->n_layers, err) : GPTOSS_OK;
 }
 
@@ -63,7 +60,7 @@ gptoss_status engine_open(const cluster *c, const engine_config *config, engine 
     TRY(supply_learn(out, err));
     TRY(cluster_agree(c, check_model(out, err), err));
     TRY(cluster_agree(c, start_team(out, err), err));
-    TRY(place_layers(out, err));
+    TRY(place_ranks(out, err));
     return supply_fetch(out, err);
 }
 
@@ -95,6 +92,7 @@ static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err
                                        .positions = positions,
                                        .chunk = c->chunk,
                                        .type = c->kv_type,
+                                       .kv_heads = what->kv_head_end - what->kv_head_begin,
                                        .pages = {c->kv_pages[KV_FULL], c->kv_pages[KV_WINDOW]},
                                        .page_bits = {c->kv_page_bits[KV_FULL], c->kv_page_bits[KV_WINDOW]}},
                               .resume_points = c->resume_points,
@@ -119,13 +117,14 @@ static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err
 }
 
 static gptoss_status open_pipeline(engine *e, gptoss_error *err) {
-    uint32_t *begins, ranks = (uint32_t)e->cluster.size;
-    const grid place = grid_of(e->cluster.rank, ranks, 1);
-    TRY(group_open(&place, (size_t)e->config.chunk * e->hp.d_model, &e->group, err));
-    TRY(mem_array(ranks + 1, sizeof *begins, "pipeline", &begins, err));
-    begins[ranks] = e->hp.n_vocab; /* the last one's are all rows */
+    uint32_t *begins;
+    TRY(mem_array((size_t)e->cluster.size + 1, sizeof *begins, "pipeline", &begins, err));
+    for (int r = 0; r < e->cluster.size; r++) {
+        plan_range rows = e->placement.rank[r].output_rows;
+        begins[r + 1] = rows.end > rows.begin ? rows.end : begins[r];
+    }
     const pipeline_config config = {
-        .grid = place, .group = e->group, .logits_rows = e->config.logits_rows, .output_begins = begins};
+        .grid = e->grid, .group = e->group, .logits_rows = e->config.logits_rows, .output_begins = begins};
     gptoss_status status = pipeline_open(&e->cluster, &e->hp, e->stage, &config, &e->pipeline, err);
     free(begins);
     return status;
@@ -134,7 +133,9 @@ static gptoss_status open_pipeline(engine *e, gptoss_error *err) {
 /* All that can fail before a byte of the weights is read. */
 static gptoss_status start_rank(engine *e, gptoss_error *err) {
     TRY(weights_open(e->file, &e->hp, e->slice, &e->weights, err));
-    TRY(stage_open(&e->hp, e->weights, e->team, &e->room, NULL, &e->stage, err));
+    TRY(group_open(&e->grid, (size_t)e->config.chunk * e->hp.d_model, &e->group, err));
+    const stage_peers peers = group_peers(e->group);
+    TRY(stage_open(&e->hp, e->weights, e->team, &e->room, &peers, &e->stage, err));
     TRY(open_pipeline(e, err));
     if (e->cluster.rank != 0) return GPTOSS_OK;
     return mem_array((size_t)e->cluster.size, sizeof *e->facts, "plan", &e->facts, err);
@@ -142,7 +143,7 @@ static gptoss_status start_rank(engine *e, gptoss_error *err) {
 
 static void gather_facts(engine *e) {
     const slice *s = &e->weights->slice;
-    const uint64_t mine[] = {s->layer_begin, s->layer_end, gguf_map_bytes(e->weights->map),
+    const uint64_t mine[] = {gguf_map_bytes(e->weights->map),
                              kv_cache_bytes(&e->hp, s->layer_begin, s->layer_end, &e->room),
                              (uint64_t)team_size(e->team)};
     _Static_assert(sizeof(rank_facts) == sizeof mine, "facts are gathered as plain numbers");
@@ -170,6 +171,7 @@ void engine_close(engine *e) {
     weights_close(e->weights);
     model_sizes_free(&e->sizes);
     gguf_close(e->file);
+    placement_free(&e->placement);
     free(e->facts);
     free(e->slice_path);
     *e = (engine){0};

@@ -18,11 +18,13 @@ typedef enum weights_origin {
 } weights_origin;
 
 typedef struct engine_config {
-    const char *path;    /* borrowed */
-    uint32_t n_layers;   /* run the first n layers only; 0: all */
-    bool expert_0_only;  /* see slice */
-    uint32_t threads;    /* of this rank; 0: one a physical core of its share of the machine */
-    uint32_t sequences;  /* at work at once; 0: one */
+    const char *path;             /* borrowed */
+    uint32_t n_layers;            /* run the first n layers only; 0: all */
+    bool expert_0_only;           /* see slice */
+    uint32_t stages, shards;      /* the grid, together as many as ranks; 0: chosen */
+    const char *expert_placement; /* a file, borrowed; see expert_placement.h. NULL: chosen */
+    uint32_t threads;             /* of this rank; 0: one a physical core of its share of the machine */
+    uint32_t sequences;           /* at work at once; 0: one */
     uint32_t planned_kv; /* positions of each that layers are dealt for, so that the cut is the same from run to run;
                             0: 4096 */
     plan_goal goal;      /* of the cut */
@@ -41,9 +43,8 @@ typedef struct engine_config {
     void *load_context; /* of both */
 } engine_config;
 
-/* What each rank came to hold; on rank 0 of all of them. */
+/* What it takes a rank to hold its part; on rank 0 of all of them. */
 typedef struct rank_facts {
-    uint64_t layer_begin, layer_end;
     uint64_t mapped_bytes; /* of the file, in whole pages */
     uint64_t kv_bytes;     /* reserved; touched as the sequence grows */
     uint64_t threads;
@@ -56,7 +57,9 @@ typedef struct engine {
     uint32_t n_layers;
     model_sizes sizes;       /* of the whole model, whatever this rank's file holds */
     extent extent;           /* what it holds */
-    slice slice;             /* what this rank needs of it */
+    placement placement;     /* who holds what, the same on all ranks; owned */
+    grid grid;               /* where this rank is in it */
+    slice slice;             /* what this rank needs of the file */
     char *slice_path;        /* of the file, when it came from another rank; owned */
     uint64_t missing_memory; /* on rank 0: bytes that some rank lacks to hold its slice; it will be slow */
     gguf_file *file;         /* closed by engine_start; until then rank 0 may read the vocabulary */
@@ -70,11 +73,11 @@ typedef struct engine {
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
-/* Tokens of a prompt to read at a time: as many as fill the products of all experts on one rank, fewer on several,
- * whose stages then work on different parts of it. */
-uint32_t engine_usual_chunk(int ranks);
+/* Tokens of a prompt to read at a time: as many as fill the products of all experts in one stage, fewer in several,
+ * which then work on different parts of it. */
+uint32_t engine_usual_chunk(int stages);
 
-/* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, deals the layers, and
+/* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, agrees on a grid, and
  * hands slices to ranks without a file.
  * *out must be closed even after a failure. */
 gptoss_status engine_open(const cluster *c, const engine_config *config, engine *out, gptoss_error *err);

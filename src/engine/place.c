@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/expert_placement.h"
 #include "engine/survey.h"
 #include "plan/advice.h"
 #include "plan/machine.h"
@@ -10,26 +11,37 @@
 
 /* What a rank tells rank 0 of itself. */
 typedef struct rank_offer {
-    uint64_t layer_begin, layer_end, embedding, output; /* of its file */
-    uint64_t memory;                                    /* that a model may have */
-    uint64_t read_rate;                                 /* bytes of weights a second */
+    uint64_t memory;    /* that a model may have */
+    uint64_t read_rate; /* bytes of weights a second */
+    extent held;        /* by its file; without one it can have all */
 } rank_offer;
+_Static_assert(sizeof(rank_offer) % sizeof(uint64_t) == 0, "offers are gathered as plain numbers");
 enum { OFFER_WORDS = sizeof(rank_offer) / sizeof(uint64_t), PLANNED_KV = 4096 };
 
 /* Ranks that share one machine have equal shares of it, and nothing need be measured. */
 static rank_offer make_offer(const engine *e) {
     const cluster *c = &e->cluster;
-    rank_offer o = {e->extent.layer_begin,
-                    e->extent.layer_end,
-                    e->extent.embedding_end == e->hp.n_vocab,
-                    e->extent.output_end == e->hp.n_vocab,
-                    machine_usable(machine_memory("") / (uint64_t)c->local_size),
-                    (uint64_t)plan_node_default().read_rate};
+    rank_offer o = {.memory = machine_usable(machine_memory("") / (uint64_t)c->local_size),
+                    .read_rate = (uint64_t)plan_node_default().read_rate,
+                    .held = e->extent};
     if (c->local_size == c->size) return o;
     node_facts facts;
     survey_rank(c, e->team, e->config.cache_dir, false, &facts);
     o.read_rate = (uint64_t)facts.read_rate;
     return o;
+}
+
+static plan_node node_of(const rank_offer *o) {
+    plan_node node = plan_node_default();
+    const extent *x = &o->held;
+    node.memory = o->memory;
+    node.read_rate = (double)o->read_rate;
+    node.layers = (plan_range){x->layer_begin, x->layer_end};
+    node.kv_heads = (plan_range){x->kv_head_begin, x->kv_head_end};
+    node.experts = (plan_range){x->expert_begin, x->expert_end};
+    node.embedding_rows = (plan_range){x->embedding_begin, x->embedding_end};
+    node.output_rows = (plan_range){x->output_begin, x->output_end};
+    return node;
 }
 
 static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *err) {
@@ -41,12 +53,17 @@ static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *
     return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
+/* Where nothing is asked for, stages are not split: then an answer has the same bits on any number of ranks. */
+static plan_wish wish_of(const engine_config *c) {
+    uint32_t shards = c->shards || c->stages ? c->shards : 1;
+    return (plan_wish){.stages = c->stages, .shards = shards, .goal = c->goal};
+}
+
 /* The best cut. Where memory is too small for any, the one with which no rank lacks more than it must: weights are
  * mapped and need not all be in memory at once. */
-static gptoss_status find_placement(engine *e, const plan_model *model, plan_node *nodes, placement *out,
-                                    gptoss_error *err) {
+static gptoss_status find_cut(engine *e, const plan_model *model, plan_node *nodes, placement *out, gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
-    const plan_wish wish = {.shards = 1, .goal = e->config.goal};
+    const plan_wish wish = wish_of(&e->config);
     gptoss_status status = placement_find(model, nodes, size, &wish, out, err);
     if (status != GPTOSS_NO_MEMORY) return status;
     advice help;
@@ -56,46 +73,87 @@ static gptoss_status find_placement(engine *e, const plan_model *model, plan_nod
     return placement_find(model, nodes, size, &wish, out, err);
 }
 
-/* Rank 0: bounds[size + 1]. */
-static gptoss_status find_bounds(engine *e, const rank_offer *offers, uint32_t *bounds, gptoss_error *err) {
+/* Rank 0. */
+static gptoss_status find_placement(engine *e, const rank_offer *offers, placement *out, gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
     plan_node *nodes;
     plan_model model = {0};
-    placement found = {0};
     TRY(mem_array(size, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < size; i++) {
-        nodes[i] = plan_node_default();
-        nodes[i].memory = offers[i].memory;
-        nodes[i].read_rate = (double)offers[i].read_rate;
-        nodes[i].layers = (plan_range){(uint32_t)offers[i].layer_begin, (uint32_t)offers[i].layer_end};
-        if (!offers[i].embedding) nodes[i].embedding_rows.end = 0;
-        if (!offers[i].output || i + 1 < size) nodes[i].output_rows.end = 0; /* the last one computes all logits */
-    }
+    for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i]);
     gptoss_status status = read_needs(e, &model, err);
-    if (status == GPTOSS_OK) status = find_placement(e, &model, nodes, &found, err);
-    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) bounds[i + 1] = found.rank[i].layer_end;
-    placement_free(&found);
+    if (status == GPTOSS_OK) status = find_cut(e, &model, nodes, out, err);
     model_needs_free(&model);
     free(nodes);
     return status;
 }
 
-gptoss_status place_layers(engine *e, gptoss_error *err) {
-    uint32_t rank = (uint32_t)e->cluster.rank, size = (uint32_t)e->cluster.size, *bounds = NULL;
-    rank_offer mine = make_offer(e), *all = NULL;
-    gptoss_status status = mem_array(size + 1, sizeof *bounds, "plan", &bounds, err);
-    if (status == GPTOSS_OK) status = mem_array(size, sizeof *all, "plan", &all, err);
-    status = cluster_agree(&e->cluster, status, err);
-    if (status == GPTOSS_OK) {
-        cluster_gather(&e->cluster, (uint64_t *)&mine, OFFER_WORDS, (uint64_t *)all);
-        if (rank == 0) status = find_bounds(e, all, bounds, err);
-        status = cluster_agree(&e->cluster, status, err);
-    }
-    if (status == GPTOSS_OK) {
-        cluster_broadcast(&e->cluster, bounds, (size + 1) * sizeof *bounds);
-        e->slice = slice_of_layers(&e->hp, bounds[rank], bounds[rank + 1], e->n_layers, e->config.expert_0_only);
-    }
-    free(bounds);
-    free(all);
+/* Where expert 0 alone is used, the first shard of each stage has it. */
+static void place_expert_0(placement *p) {
+    for (uint32_t i = 0; i < p->stages * p->shards; i++) p->rank[i].experts = (plan_range){0, i % p->shards == 0};
+}
+
+/* What a file says of experts goes before what was found best. */
+static gptoss_status place_listed_experts(const engine *e, placement *p, gptoss_error *err) {
+    uint32_t size = p->stages * p->shards;
+    plan_range *experts;
+    if (e->config.expert_0_only)
+        return error_set(err, GPTOSS_MISUSE,
+                         "--expert-placement cannot be combined with --moe-fallback, which uses expert 0 alone");
+    TRY(mem_array(size, sizeof *experts, "plan", &experts, err));
+    gptoss_status status =
+        expert_placement_read(e->config.expert_placement, p->stages, p->shards, e->hp.n_experts, experts, err);
+    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) p->rank[i].experts = experts[i];
+    free(experts);
     return status;
+}
+
+/* Rank 0 chooses; the others make room for what it will tell. */
+static gptoss_status choose(engine *e, const rank_offer *offers, gptoss_error *err) {
+    if (e->cluster.rank != 0)
+        return mem_array((size_t)e->cluster.size, sizeof *e->placement.rank, "plan", &e->placement.rank, err);
+    TRY(find_placement(e, offers, &e->placement, err));
+    if (e->config.expert_placement) return place_listed_experts(e, &e->placement, err);
+    if (e->config.expert_0_only) place_expert_0(&e->placement);
+    return GPTOSS_OK;
+}
+
+/* Rank 0's choice goes to all. */
+static void tell(engine *e) {
+    uint32_t shape[] = {e->placement.stages, e->placement.shards};
+    cluster_broadcast(&e->cluster, shape, sizeof shape);
+    e->placement.stages = shape[0];
+    e->placement.shards = shape[1];
+    cluster_broadcast(&e->cluster, e->placement.rank, (size_t)e->cluster.size * sizeof *e->placement.rank);
+}
+
+static slice slice_of(const engine *e, int rank) {
+    const plan_rank *r = &e->placement.rank[rank];
+    return (slice){.layer_begin = r->layer_begin,
+                   .layer_end = r->layer_end,
+                   .kv_head_begin = r->kv_heads.begin,
+                   .kv_head_end = r->kv_heads.end,
+                   .expert_begin = r->experts.begin,
+                   .expert_end = r->experts.end,
+                   .embedding_begin = r->embedding_rows.begin,
+                   .embedding_end = r->embedding_rows.end,
+                   .output_begin = r->output_rows.begin,
+                   .output_end = r->output_rows.end,
+                   .last = r->layer_end == e->n_layers,
+                   .expert_0_only = e->config.expert_0_only};
+}
+
+gptoss_status place_ranks(engine *e, gptoss_error *err) {
+    const cluster *c = &e->cluster;
+    rank_offer mine = make_offer(e), *all = NULL;
+    gptoss_status status = cluster_agree(c, mem_array((size_t)c->size, sizeof *all, "plan", &all, err), err);
+    if (status == GPTOSS_OK) {
+        cluster_gather(c, (uint64_t *)&mine, OFFER_WORDS, (uint64_t *)all);
+        status = cluster_agree(c, choose(e, all, err), err);
+    }
+    free(all);
+    if (status != GPTOSS_OK) return status;
+    tell(e);
+    e->grid = grid_of(c->rank, e->placement.stages, e->placement.shards);
+    e->slice = slice_of(e, c->rank);
+    return GPTOSS_OK;
 }

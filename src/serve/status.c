@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "engine/layout.h"
 #include "serve/routes.h"
 
 gptoss_status route_health(exchange *x, const char *rest, failure *why) {
@@ -36,18 +37,28 @@ gptoss_status route_metrics(exchange *x, const char *rest, failure *why) {
 gptoss_status route_cluster(exchange *x, const char *rest, failure *why) {
     const engine *e = x->server->engine;
     scheduler_stats stats;
+    char words[120];
     (void)rest;
     scheduler_read_stats(x->server->scheduler, &stats);
     cJSON *whole = cJSON_CreateObject(), *ranks = cJSON_CreateArray();
     cJSON_AddStringToObject(whole, "model", x->server->model.name);
     cJSON_AddNumberToObject(whole, "layers", e->n_layers);
     cJSON_AddNumberToObject(whole, "pid", (double)getpid()); /* of rank 0: where to send SIGTERM */
+    layout_grid(&e->placement, words, sizeof words);
+    cJSON_AddStringToObject(whole, "grid", words);
     for (int i = 0; i < e->cluster.size; i++) {
+        const plan_rank *r = &e->placement.rank[i];
         const rank_facts *f = &e->facts[i];
         cJSON *rank = cJSON_CreateObject();
+        layout_rank(&e->placement, i, words, sizeof words);
         cJSON_AddNumberToObject(rank, "rank", i);
-        cJSON_AddNumberToObject(rank, "layer_begin", (double)f->layer_begin);
-        cJSON_AddNumberToObject(rank, "layer_end", (double)f->layer_end);
+        cJSON_AddStringToObject(rank, "holds", words);
+        cJSON_AddNumberToObject(rank, "layer_begin", r->layer_begin);
+        cJSON_AddNumberToObject(rank, "layer_end", r->layer_end);
+        cJSON_AddNumberToObject(rank, "kv_head_begin", r->kv_heads.begin);
+        cJSON_AddNumberToObject(rank, "kv_head_end", r->kv_heads.end);
+        cJSON_AddNumberToObject(rank, "expert_begin", r->experts.begin);
+        cJSON_AddNumberToObject(rank, "expert_end", r->experts.end);
         cJSON_AddNumberToObject(rank, "mapped_bytes", (double)f->mapped_bytes);
         cJSON_AddNumberToObject(rank, "kv_bytes", (double)f->kv_bytes);
         cJSON_AddNumberToObject(rank, "threads", (double)f->threads);

@@ -103,6 +103,35 @@ static void the_answer_does_not_depend_on_ranks(void **state) {
     }
 }
 
+/* Two stages of two shards say what one rank says, and tell who holds what. */
+static void shards_share_the_layers_of_a_stage(void **state) {
+    (void)state;
+    char *path = strdup(scratch_path("experts.json"));
+    write_file(path, "{\"shards\": [\"0-2\", \"3-7\"]}");
+    process_result alone = process_run(0, ARGUMENTS("--gguf", MODEL, "--tokens", "5,6,7", "--isa", "reference"), NULL);
+    process_result shared = process_run(4,
+                                        ARGUMENTS("--gguf", MODEL, "--tokens", "5,6,7", "--isa", "reference",
+                                                  "--shards", "2", "--expert-placement", path),
+                                        NULL);
+    expect_success(&alone);
+    expect_success(&shared);
+    assert_string_equal(alone.out.data, shared.out.data);
+    assert_non_null(strstr(shared.err.data, "2 stages x 2 shards\n"));
+    assert_non_null(strstr(shared.err.data, "rank 0: layers 0 to 1, KV head 0, experts 0 to 2, "));
+    assert_non_null(strstr(shared.err.data, "rank 3: layers 2 to 3, KV head 1, experts 3 to 7, "));
+    process_free(&alone);
+    process_free(&shared);
+    write_file(path, "{\"shards\": [\"0-2\", \"4-7\"]}");
+    const char *const gap[] = {"run", "--gguf", MODEL, "--tokens", "1", "--shards", "2", "--expert-placement",
+                               path,  NULL};
+    process_result refused = process_run(2, gap, NULL);
+    assert_int_equal(refused.exit_status, 2);
+    assert_non_null(strstr(refused.err.data, "shards[1] begins with expert 4, but expert 3 is the next one"));
+    process_free(&refused);
+    unlink(path);
+    free(path);
+}
+
 /* However many threads there are for however many cores, and wherever they go. */
 static void the_answer_does_not_depend_on_threads_and_bindings(void **state) {
     (void)state;
@@ -193,7 +222,12 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--cpu-bind", "socket"), "core, numa or none"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", "mmx"), "there are reference, portable"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", OTHER_ISA), OTHER_ISA},
-        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "1"), "2 ranks cannot share 1 layers"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "1"),
+         "2 stages cannot share 1 layers: start at most 1 ranks"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--stages", "2", "--shards", "2"), "make 4 ranks"},
+        {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--shards", "3"), "does not divide the 2 ranks"},
+        {ARGUMENTS("--gguf", TEST_DATA "/golden/like-q4_k_m.gguf", "--prompt", "x", "--shards", "2"),
+         "2 shards cannot share"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-kv", "131073"), "--max-kv"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-kv", "100"), "--max-kv"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--max-kv", "100", "--truncate-prompt"), "--max-tokens"},
@@ -208,7 +242,7 @@ static void misuse_is_refused_in_one_line(void **state) {
     };
     unsetenv("GPT_OSS_GGUF_PATH");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int ranks = i % 3 == 0 || strstr(cases[i].names, "ranks") ? 2 : 0;
+        int ranks = i % 3 == 0 || strstr(cases[i].names, "ranks") || strstr(cases[i].names, "shards") ? 2 : 0;
         process_result r = process_run(ranks, cases[i].arguments, NULL);
         if (r.exit_status != 2) fail_msg("case %zu: exit status %d, stderr: %s", i, r.exit_status, r.err.data);
         assert_int_equal(r.out.size, 0);
@@ -408,6 +442,7 @@ int main(void) {
         cmocka_unit_test(dumped_logits_equal_the_golden_ones_on_any_ranks),
         cmocka_unit_test(instruction_sets_are_chosen_by_name),
         cmocka_unit_test(the_answer_does_not_depend_on_ranks),
+        cmocka_unit_test(shards_share_the_layers_of_a_stage),
         cmocka_unit_test(the_answer_does_not_depend_on_threads_and_bindings),
         cmocka_unit_test(the_environment_chooses_the_instruction_set),
         cmocka_unit_test(seeds_change_the_answer_and_repeat_it),

@@ -65,8 +65,8 @@ static void run_on(const cluster *c, plan_goal goal, result *out) {
         assert_int_equal(fread(out->logits, sizeof *out->logits, count, dump), count);
         fclose(dump);
         for (int i = 0; i < c->size; i++) {
-            out->bounds[2 * i] = e.facts[i].layer_begin;
-            out->bounds[2 * i + 1] = e.facts[i].layer_end;
+            out->bounds[2 * i] = e.placement.rank[i].layer_begin;
+            out->bounds[2 * i + 1] = e.placement.rank[i].layer_end;
         }
         pipeline_stop(e.pipeline);
     }

@@ -32,15 +32,21 @@ static size_t mapped_runs(const char *path, run runs[MOST_RUNS]) {
     return count;
 }
 
-/* Whether a slice needs a tensor, told from its name alone, and how many of its bytes. */
-static uint64_t bytes_needed(const gguf_tensor *t, const hparams *hp, const slice *s) {
+/* The rows [begin, end) of a tensor of n rows. */
+static run rows_of(const gguf_tensor *t, uint64_t begin, uint64_t end, uint64_t n) {
+    return (run){t->offset + t->bytes / n * begin, t->offset + t->bytes / n * end};
+}
+
+/* What a slice needs of a tensor, told from its name alone; empty: nothing. */
+static run bytes_needed(const gguf_tensor *t, const hparams *hp, const slice *s) {
     unsigned layer;
     if (sscanf(t->name, "blk.%u.", &layer) == 1) {
-        if (layer < s->layer_begin || layer >= s->layer_end) return 0;
-        return s->expert_0_only && strstr(t->name, "_exps.") ? t->bytes / hp->n_experts : t->bytes;
+        if (layer < s->layer_begin || layer >= s->layer_end) return (run){0};
+        return rows_of(t, 0, 1, s->expert_0_only && strstr(t->name, "_exps.") ? hp->n_experts : 1);
     }
-    if (strncmp(t->name, "token_embd", 10) == 0) return s->embedding_end ? t->bytes : 0;
-    return s->output_end ? t->bytes : 0; /* output_norm, output */
+    if (strncmp(t->name, "token_embd", 10) == 0) return rows_of(t, s->embedding_begin, s->embedding_end, hp->n_vocab);
+    if (strncmp(t->name, "output_norm", 11) == 0) return rows_of(t, 0, s->output_end > s->output_begin, 1);
+    return rows_of(t, s->output_begin, s->output_end, hp->n_vocab);
 }
 
 static bool covered(uint64_t begin, uint64_t end, const run *runs, size_t count) {
@@ -56,18 +62,16 @@ static void expect_exactly_the_slice(const char *path, const engine *e) {
     assert_ok(gguf_open(path, &file, err));
     const slice *s = &e->weights->slice;
     for (size_t i = 0; i < gguf_tensor_count(file); i++) {
-        const gguf_tensor *t = gguf_tensor_at(file, i);
-        uint64_t bytes = bytes_needed(t, &e->hp, s);
-        if (bytes) assert_true(covered(t->offset, t->offset + bytes, runs, count));
+        run need = bytes_needed(gguf_tensor_at(file, i), &e->hp, s);
+        if (need.end > need.begin) assert_true(covered(need.begin, need.end, runs, count));
     }
     /* Each mapped page holds a byte of a tensor of the slice. */
     for (size_t i = 0; i < count; i++) {
         for (uint64_t page = runs[i].begin; page < runs[i].end; page += page_size()) {
             bool wanted = false;
             for (size_t j = 0; j < gguf_tensor_count(file) && !wanted; j++) {
-                const gguf_tensor *t = gguf_tensor_at(file, j);
-                uint64_t bytes = bytes_needed(t, &e->hp, s);
-                wanted = bytes && t->offset < page + page_size() && page < t->offset + bytes;
+                run need = bytes_needed(gguf_tensor_at(file, j), &e->hp, s);
+                wanted = need.begin < need.end && need.begin < page + page_size() && page < need.end;
             }
             assert_true(wanted);
         }
@@ -75,7 +79,7 @@ static void expect_exactly_the_slice(const char *path, const engine *e) {
     gguf_close(file);
 }
 
-/* No byte is mapped by two ranks, but for pages at the borders of slices. */
+/* No byte is mapped by two ranks, but for pages at the borders of slices, and that of the output's norm. */
 static void expect_no_overlap(const char *path) {
     run runs[MOST_RUNS] = {0}, *all = calloc((size_t)world.size * MOST_RUNS, sizeof *all);
     mapped_runs(path, runs);

@@ -1,0 +1,33 @@
+#include "cli/grid_option.h"
+
+#include <stdio.h>
+
+/* "1 x 6, 2 x 3, 3 x 2 or 6 x 1" */
+static void list_grids(uint64_t ranks, char *text, size_t size) {
+    size_t at = 0;
+    for (uint64_t stages = 1; stages <= ranks && at < size; stages++) {
+        if (ranks % stages != 0) continue;
+        const char *between = stages == 1 ? "" : stages == ranks ? " or " : ", ";
+        at += (size_t)snprintf(text + at, size - at, "%s%llu x %llu", between, (unsigned long long)stages,
+                               (unsigned long long)(ranks / stages));
+    }
+}
+
+gptoss_status grid_option_settle(grid_option *o, int ranks, gptoss_error *err) {
+    uint64_t n = (uint64_t)ranks, given = o->stages ? o->stages : o->shards;
+    char fitting[160];
+    if (!o->stages && !o->shards) return GPTOSS_OK;
+    if (!o->stages && n % given == 0) o->stages = n / given;
+    if (!o->shards && n % given == 0) o->shards = n / given;
+    if (o->stages && o->shards && o->stages * o->shards == n) return GPTOSS_OK;
+    list_grids(n, fitting, sizeof fitting);
+    if (o->stages && o->shards)
+        return error_set(err, GPTOSS_MISUSE,
+                         "--stages %llu and --shards %llu make %llu ranks, but %d %s started; %s (stages x shards) "
+                         "would fit",
+                         (unsigned long long)o->stages, (unsigned long long)o->shards,
+                         (unsigned long long)(o->stages * o->shards), ranks, ranks == 1 ? "was" : "were", fitting);
+    return error_set(err, GPTOSS_MISUSE,
+                     "--%s %llu does not divide the %d rank%s started; %s (stages x shards) would fit",
+                     o->stages ? "stages" : "shards", (unsigned long long)given, ranks, ranks == 1 ? "" : "s", fitting);
+}
