@@ -167,6 +167,7 @@ static void with_model(const char *name, uint32_t full_pages, uint32_t window_pa
                                   .sequences = SEQUENCES,
                                   .chunk = CHUNK,
                                   .logits_rows = rows,
+                                  .shards = world.size == 4 ? 2 : 1, /* of two stages */
                                   .kv_pages = {full_pages, window_pages},
                                   .kv_page_bits = {4, 4}};
     assert_ok(engine_open(&world, &config, &model, err));
@@ -277,7 +278,7 @@ static void a_crowd_gets_what_each_gets_alone(void **state) {
 /* Pages for two or three requests, not for six, and a row of logits for one answer a wave. */
 static void a_crowd_waits_for_few_pages(void **state) {
     (void)state;
-    with_model("like-q4_k_m", 10, 20, 1, receive_a_crowd);
+    with_model(world.size == 4 ? "like-q2_k" : "like-q4_k_m", 10, 20, 1, receive_a_crowd);
 }
 
 /* ---- the prefix cache ---- */

@@ -196,6 +196,20 @@ static void notices_a_lost_rank_while_idle(void **state) {
     check_end_after_loss(&s, lost_at);
 }
 
+/* Rank 0 waits in the midst of a layer for the sum with what rank 1 has of it. */
+static void notices_a_lost_shard_at_work(void **state) {
+    (void)state;
+    served s = served_start(2, (const char *const[]){"--shards", "2", "--threads", "1", NULL});
+    int streamed = begin_stream(s.port, 100000);
+    usleep(100000);
+    double lost_at = clock_seconds();
+    assert_int_equal(kill(find_rank1(&s), SIGKILL), 0);
+    client_answer a = client_receive(streamed);
+    assert_non_null(strstr(a.body.data, "data: {\"error\":{\"message\":\"rank 1 is lost"));
+    client_answer_free(&a);
+    check_end_after_loss(&s, lost_at);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lets_answers_end_before_it_ends),
@@ -205,6 +219,7 @@ int main(void) {
         cmocka_unit_test(refuses_to_start),
         cmocka_unit_test(tells_clients_that_a_rank_is_lost),
         cmocka_unit_test(notices_a_lost_rank_while_idle),
+        cmocka_unit_test(notices_a_lost_shard_at_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
