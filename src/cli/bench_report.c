@@ -40,20 +40,22 @@ static bool is_simulation(const bench_report *r, const bench_row *row) {
     return r->options->pace.simulated && row->generate;
 }
 
-/* Seconds that the stages together work on a token, each as long as the slowest of its shards. */
+/* Seconds that all work on a token if none waits: the stages in turn, each as long as the slowest of its shards, then
+ * all ranks together on its logits. */
 static double work_of_stages(const bench_report *r, const bench_row *row) {
-    double sum = 0;
+    double sum = 0, output = 0;
     int shards = r->ranks / (int)r->stages;
     for (int rank = 0; rank < r->ranks; rank += shards) {
         double slowest = 0;
         for (int shard = 0; shard < shards; shard++) {
             const double *phases = row->ranks[rank + shard].phases;
-            double work = phases[BENCH_ATTENTION] + phases[BENCH_EXPERTS] + phases[BENCH_OUTPUT];
-            if (work > slowest) slowest = work;
+            double layers = phases[BENCH_ATTENTION] + phases[BENCH_EXPERTS];
+            if (layers > slowest) slowest = layers;
+            if (phases[BENCH_OUTPUT] > output) output = phases[BENCH_OUTPUT];
         }
         sum += slowest;
     }
-    return sum;
+    return sum + output;
 }
 
 /* As many waves as there are stages, or streams if these are fewer, and none ever waits. */

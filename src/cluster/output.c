@@ -121,13 +121,6 @@ double output_waited(const output *o) { return o->waited; }
 
 void output_use_trace(output *o, trace *t) { o->trace = t; }
 
-/* This rank's logits of a job. */
-static void multiply(output *o, wave_header *job, float *logits) {
-    trace_begin(o->trace, TRACE_OUTPUT, job->number, job->logits_rows, job->logits_rows);
-    stage_logits(o->stage, message_job_rows(job), job->logits_rows, logits);
-    trace_end(o->trace);
-}
-
 /* ---- the source ---- */
 
 /* The wishes and rows of the tokens whose logits are wanted. */
@@ -187,15 +180,24 @@ static bool make_lists(output *o, const logits_wish *wishes, uint32_t rows, cons
     return all;
 }
 
+/* This rank's logits of a job, and their shortlists; whether a row wants all logits. */
+static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists) {
+    uint32_t rows = job->logits_rows;
+    trace_begin(o->trace, TRACE_OUTPUT, job->number, rows, rows);
+    memset(lists, 0, rows * sizeof *lists);
+    stage_logits(o->stage, message_job_rows(job), rows, logits);
+    bool all = make_lists(o, message_wishes(job), rows, logits, lists);
+    trace_end(o->trace);
+    return all;
+}
+
 /* This rank's part of a job, sent to rank 0. The result in its place was that of a wave collected long ago. */
 static void do_job(output *o, wave_header *job) {
     uint32_t place = job->number % o->config.depth, rows = job->logits_rows;
     wave_header *result = o->results[place];
     message_await(&o->result_sent[place], &o->waited);
     *result = *job;
-    memset(message_shortlists(result), 0, rows * sizeof(shortlist));
-    multiply(o, job, message_logits(result));
-    bool all = make_lists(o, message_wishes(job), rows, message_logits(result), message_shortlists(result));
+    bool all = work_on(o, job, message_logits(result), message_shortlists(result));
     uint32_t width = all ? width_of(o, o->config.cluster.rank) : 0;
     link_send(result, (size_t)message_result_bytes(rows, width), 0, TAG_RESULT, &o->result_sent[place]);
 }
@@ -295,8 +297,7 @@ static void do_own_part(output *o, wave_header *job) {
     float *own = o->own ? o->own : o->logits;
     memset(o->lists, 0, rows * sizeof *o->lists);
     if (width_of(o, 0) == 0) return;
-    multiply(o, job, own);
-    make_lists(o, message_wishes(job), rows, own, o->lists);
+    work_on(o, job, own, o->lists);
 }
 
 /* Adds another rank's part to the lists and, if it is all there, to the logits. */
