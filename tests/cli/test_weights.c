@@ -54,11 +54,12 @@ static void expect_same_answer(const process_result *got, const char *model, boo
     process_free(&alone);
 }
 
-/* What stands in the cache: names, sizes and times of change. The caller frees it. */
+/* What stands in the cache: names, sizes and when each file was made; using one marks the time of its last change. The
+ * caller frees it. */
 static char *listing(const char *cache) {
     char command[600];
     buffer text = {0};
-    snprintf(command, sizeof command, "ls -l --time-style=+%%s.%%N '%s'", cache);
+    snprintf(command, sizeof command, "ls -l --time=birth --time-style=+%%s.%%N '%s'", cache);
     FILE *f = popen(command, "r");
     assert_non_null(f);
     char line[512];
