@@ -31,14 +31,16 @@ static rank_offer make_offer(const engine *e) {
     return o;
 }
 
-static plan_node node_of(const rank_offer *o) {
+/* Where stages are not split all ranks need all heads and experts; a file that lacks some is told of when it is opened.
+ */
+static plan_node node_of(const rank_offer *o, bool split) {
     plan_node node = plan_node_default();
     const extent *x = &o->held;
     node.memory = o->memory;
     node.read_rate = (double)o->read_rate;
     node.layers = (plan_range){x->layer_begin, x->layer_end};
-    node.kv_heads = (plan_range){x->kv_head_begin, x->kv_head_end};
-    node.experts = (plan_range){x->expert_begin, x->expert_end};
+    if (split) node.kv_heads = (plan_range){x->kv_head_begin, x->kv_head_end};
+    if (split) node.experts = (plan_range){x->expert_begin, x->expert_end};
     node.embedding_rows = (plan_range){x->embedding_begin, x->embedding_end};
     node.output_rows = (plan_range){x->output_begin, x->output_end};
     return node;
@@ -79,7 +81,7 @@ static gptoss_status find_placement(engine *e, const rank_offer *offers, placeme
     plan_node *nodes;
     plan_model model = {0};
     TRY(mem_array(size, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i]);
+    for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i], wish_of(&e->config).shards != 1);
     gptoss_status status = read_needs(e, &model, err);
     if (status == GPTOSS_OK) status = find_cut(e, &model, nodes, out, err);
     model_needs_free(&model);
