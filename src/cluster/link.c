@@ -23,21 +23,23 @@ static const double SHORTEST_SLEEP = 20e-6, LONGEST_WITH_BELLS = 20e-3, LONGEST_
 static const double ACTIVE = 0.25;
 
 static bells all;
-static bool crowded; /* there are more ranks than cores on this machine */
-static double usual; /* about how many seconds the last waits took */
+static int ranks_here; /* on this machine */
+static bool crowded;   /* they compute with more threads than it has cores */
+static double usual;   /* about how many seconds the last waits took */
 static link_times spent;
 static stamps *study; /* NULL: messages have no stamps */
 static void (*watcher)(void *context, const link_report *wait);
 static void *watcher_context;
 
 gptoss_status link_open(MPI_Comm machine, gptoss_error *err) {
-    int ranks;
-    MPI_Comm_size(machine, &ranks);
-    crowded = ranks > sysconf(_SC_NPROCESSORS_ONLN);
+    MPI_Comm_size(machine, &ranks_here);
+    link_use_threads(1);
     usual = 0;
     prctl(PR_SET_TIMERSLACK, 1); /* nanosecond, instead of 50 us, that a sleep may be too long */
     return bells_open(machine, &all, err);
 }
+
+void link_use_threads(int threads) { crowded = (long)ranks_here * threads > sysconf(_SC_NPROCESSORS_ONLN); }
 
 void link_close(void) {
     link_use_stamps(NULL);

@@ -12,7 +12,11 @@
  * as MPI does: there is one set of them, and all functions below work on it. The thread that calls them is the only one
  * that may; its sleeps become precise (PR_SET_TIMERSLACK). */
 gptoss_status link_open(MPI_Comm machine, gptoss_error *err);
-void link_close(void); /* collective likewise */
+void link_close(void);
+
+/* Each rank of this machine computes with so many threads. While they are more than its cores no rank that waits stays
+ * awake, which another's threads would suffer from. */
+void link_use_threads(int threads); /* collective likewise */
 
 bool link_is_near(int rank); /* on this machine */
 

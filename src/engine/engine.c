@@ -6,6 +6,7 @@
 
 #include "base/cancel.h"
 #include "base/mem.h"
+#include "cluster/link.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
 #include "engine/supply.h"
@@ -50,6 +51,7 @@ static void bind_step(void *context, int worker, int workers) {
 static gptoss_status start_team(engine *e, gptoss_error *err) {
     TRY(choose_cores(e, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : topology_cores(e->topology), &e->team, err));
+    link_use_threads(team_size(e->team));
     team_run(e->team, bind_step, e);
     return GPTOSS_OK;
 }

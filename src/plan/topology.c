@@ -122,9 +122,12 @@ int topology_cores(const topology *t) { return t->crowded ? 1 : t->cores; }
 /* A core is no use to a thread when others of this process, or other ranks, would queue for it while cores are idle. */
 static bool has_own_core(const topology *t, int count) { return !t->crowded && count <= hwloc_bitmap_weight(t->share); }
 
+/* A rank that was asked for more threads than its share has is to compute on the cores of ranks that wait. */
+static bool outgrows_share(const topology *t, int count) { return t->is_rank && count > hwloc_bitmap_weight(t->share); }
+
 static void choose(const topology *t, topology_bind how, int index, int count, hwloc_bitmap_t out) {
     hwloc_const_bitmap_t core = shared_core(t, (t->first + index) % t->cores);
-    bool anywhere = how == BIND_NONE && t->is_rank;
+    bool anywhere = (how == BIND_NONE && t->is_rank) || (how == BIND_CORE && outgrows_share(t, count));
     hwloc_bitmap_copy(out, anywhere ? hwloc_topology_get_topology_cpuset(t->machine) : t->share);
     if (how == BIND_CORE && core && has_own_core(t, count)) hwloc_bitmap_and(out, out, core);
     if (how != BIND_NUMA || !core) return;

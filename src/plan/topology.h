@@ -25,7 +25,7 @@ void topology_close(topology *t);
 int topology_cores(const topology *t);
 
 typedef enum topology_bind {
-    BIND_CORE, /* a core each; with more threads than hardware threads the share as a whole */
+    BIND_CORE, /* a core each; with more threads than hardware threads in the share all of the machine */
     BIND_NUMA, /* the share's cores on one NUMA node, the one that has the thread's core */
     BIND_NONE  /* wherever the system likes: a rank's threads also outside its share */
 } topology_bind;
