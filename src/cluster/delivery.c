@@ -18,8 +18,9 @@
 #include "cluster/inbox.h"
 #include "cluster/link.h"
 #include "cluster/sums.h"
+#include "cluster/tags.h"
 
-enum { TAG_DELIVERY = 4, TAG_REPLY = 5, BLOCK = 4 << 20, IN_FLIGHT = 2 };
+enum { BLOCK = 4 << 20, IN_FLIGHT = 2 };
 enum { GO = 1, DONE = 2, FAILED = 3, AGAIN = 4 };
 
 typedef struct offer {

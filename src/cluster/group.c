@@ -12,8 +12,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cluster/link.h"
+#include "cluster/tags.h"
 
-enum { TAG_SUM = 6, SHORT = 16384, GRAIN = 16, AT_ONCE = 64 }; /* floats */
+enum { SHORT = 16384, GRAIN = 16, AT_ONCE = 64 }; /* floats */
 
 struct group {
     grid grid;

@@ -9,9 +9,9 @@
 #define CLUSTER_MESSAGE_H
 
 #include "cluster/link.h"
+#include "cluster/tags.h"
 #include "model/wave.h"
 
-enum { TAG_WAVE = 1, TAG_RESULT = 2, TAG_JOB = 7, TAG_FETCH = 8, TAG_FETCHED = 9 };
 enum { WAVE_WORK = 1, WAVE_CANCELLED = 2, WAVE_STOP = 3 };
 
 typedef struct wave_header {

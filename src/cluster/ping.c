@@ -5,17 +5,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cluster/link.h"
+#include "cluster/tags.h"
 
-enum {
-    TAG_PING = 3,
-    TAG_CLOCK = 9,
-    SMALL = 64,
-    LARGE = 1 << 20,
-    SMALL_ROUNDS = 30,
-    LARGE_ROUNDS = 4,
-    LATE_ROUNDS = 9,
-    CLOCK_ROUNDS = 20
-};
+enum { SMALL = 64, LARGE = 1 << 20, SMALL_ROUNDS = 30, LARGE_ROUNDS = 4, LATE_ROUNDS = 9, CLOCK_ROUNDS = 20 };
 static const double PAUSE = 2e-3; /* seconds, as if to compute */
 
 static void compute(double seconds) {

@@ -4,9 +4,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cluster/tags.h"
 
-/* Tags from here on are those of stamps. A rank expects a few messages of each other rank at a time. */
-enum { FIRST_TAG = 1 << 14, EACH = 8, MORE = 64 };
+/* A rank expects a few messages of each other rank at a time. */
+enum { EACH = 8, MORE = 64 };
 
 typedef struct expected {
     MPI_Request message, arrival; /* MPI_REQUEST_NULL: of the message, the place is free; of the stamp, it is here */
@@ -52,7 +53,7 @@ void stamps_send(stamps *s, size_t bytes, int to, int tag) {
     s->free_at[to] = begin + (s->bandwidth > 0 ? (double)bytes / s->bandwidth : 0);
     const link_stamp stamp = {now, s->free_at[to] + s->latency};
     /* So short that MPI copies it and returns. */
-    MPI_Send(&stamp, sizeof stamp, MPI_BYTE, to, FIRST_TAG + tag, MPI_COMM_WORLD);
+    MPI_Send(&stamp, sizeof stamp, MPI_BYTE, to, TAG_STAMPS + tag, MPI_COMM_WORLD);
 }
 
 static expected *find(stamps *s, MPI_Request message) {
@@ -66,7 +67,7 @@ void stamps_expect(stamps *s, int from, int tag, MPI_Request message) {
     if (!e) return; /* more than anyone expects at a time; it is not delayed */
     e->message = message;
     e->stamp = (link_stamp){0, 0};
-    MPI_Irecv(&e->stamp, sizeof e->stamp, MPI_BYTE, from, FIRST_TAG + tag, MPI_COMM_WORLD, &e->arrival);
+    MPI_Irecv(&e->stamp, sizeof e->stamp, MPI_BYTE, from, TAG_STAMPS + tag, MPI_COMM_WORLD, &e->arrival);
 }
 
 bool stamps_find(stamps *s, MPI_Request message, link_stamp *out) {

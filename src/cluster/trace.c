@@ -4,8 +4,8 @@
 
 #include "base/mem.h"
 #include "cluster/link.h"
+#include "cluster/tags.h"
 
-enum { TAG_TRACE = 10 };
 static const double SHORTEST = 1e-6; /* seconds of a wait that is worth a span */
 
 _Static_assert(sizeof(trace_span) == 32, "spans are sent as they are");

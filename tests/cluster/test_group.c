@@ -5,10 +5,11 @@
 #include "cluster/cluster.h"
 #include "cluster/group.h"
 #include "cluster/link.h"
+#include "cluster/tags.h"
 #include "random.h"
 #include "support.h"
 
-enum { MOST = 100003, TAG_SUM = 6 };
+enum { MOST = 100003 };
 
 static cluster world;
 static float mine[MOST], want[MOST];
