@@ -112,7 +112,7 @@ static gptoss_status take_from(int rank, trace_span *spans, size_t capacity, tra
     link_receive(head, sizeof head, rank, TAG_TRACE, &received[0]);
     link_receive(spans, capacity * sizeof *spans, rank, TAG_TRACE, &received[1]);
     size_t got = link_wait(&received[0]), all = link_wait(&received[1]);
-    if (got != sizeof head || all != head[0] * sizeof *spans)
+    if (got != sizeof head || head[0] > capacity || all != head[0] * sizeof *spans)
         return error_set(err, GPTOSS_PEER, "rank %d sent a malformed trace", rank);
     take(context, rank, spans, head[0], head[1]);
     return GPTOSS_OK;

@@ -1,9 +1,11 @@
 /* Spans of ranks: in order, none over another, waits in the midst of work taken out of it, and no more than fit. */
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "cluster/link.h"
 #include "cluster/link_model.h"
+#include "cluster/tags.h"
 #include "cluster/trace.h"
 #include "support.h"
 
@@ -110,11 +112,39 @@ static void without_a_trace_nothing_happens(void **state) {
     trace_close(t);
 }
 
+/* Counts that do not fit what came behind them: one too many, and one whose bytes are as many once more than 2^64. */
+static void traces_that_lie_about_their_length_are_refused(void **state) {
+    (void)state;
+    static const uint64_t counts[] = {3, 2 + (UINT64_C(1) << 59)};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts && world.size == 2; i++) {
+        if (world.rank == 0) {
+            trace *t;
+            collected all = {0};
+            gptoss_error why = {0};
+            assert_ok(trace_open(100, &t, err));
+            assert_int_equal(trace_collect(&world, t, check_rank, &all, &why), GPTOSS_PEER);
+            assert_non_null(strstr(why.text, "rank 1 sent a malformed trace"));
+            assert_int_equal(all.next_rank, 1);
+            trace_close(t);
+        } else {
+            const uint64_t head[] = {counts[i], 0};
+            const trace_span spans[2] = {{0, 1, TRACE_LAYERS, 7, 5, 2}, {1, 2, TRACE_LAYERS, 7, 5, 2}};
+            MPI_Request sent[2];
+            assert_ok(cluster_agree(&world, GPTOSS_OK, err));
+            link_send(head, sizeof head, 0, TAG_TRACE, &sent[0]);
+            link_send(spans, sizeof spans, 0, TAG_TRACE, &sent[1]);
+            link_wait(&sent[0]);
+            link_wait(&sent[1]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_are_taken_out_of_work),
         cmocka_unit_test(what_has_no_room_is_counted),
         cmocka_unit_test(without_a_trace_nothing_happens),
+        cmocka_unit_test(traces_that_lie_about_their_length_are_refused),
     };
     gptoss_error err;
     if (cluster_open(true, &world, &err) != GPTOSS_OK) return 1;
