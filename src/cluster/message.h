@@ -49,7 +49,4 @@ bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_r
 bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limits *limits, uint32_t most_rows,
                      uint32_t *marks);
 
-/* link_wait; adds the seconds that it takes to *waited. */
-size_t message_await(MPI_Request *request, double *waited);
-
 #endif

@@ -9,7 +9,6 @@ struct output {
     output_config config;
     stage *stage;
     MPI_Request *requests;
-    double waited;
     trace *trace; /* borrowed, or NULL */
 
     wave_header **jobs; /* [n_jobs], owned: a ring on the source, where all waves under way have room; elsewhere one */
@@ -117,8 +116,6 @@ void output_close(output *o) {
     free(o);
 }
 
-double output_waited(const output *o) { return o->waited; }
-
 void output_use_trace(output *o, trace *t) { o->trace = t; }
 
 /* ---- the source ---- */
@@ -144,7 +141,7 @@ void output_offer(output *o, wave_header *message) {
     const output_config *c = &o->config;
     wave_header *job = o->jobs[o->offers % o->n_jobs];
     MPI_Request *sent = o->offered + (size_t)(o->offers++ % o->n_jobs) * (size_t)c->cluster.size;
-    for (int r = 0; r < c->cluster.size; r++) message_await(&sent[r], &o->waited);
+    for (int r = 0; r < c->cluster.size; r++) link_wait(&sent[r]);
     *job = (wave_header){.kind = message->kind, .number = message->number};
     if (message->kind == WAVE_WORK) job->logits_rows = message->logits_rows;
     if (job->logits_rows > 0) copy_wanted(o, message, job);
@@ -195,7 +192,7 @@ static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists
 static void do_job(output *o, wave_header *job) {
     uint32_t place = job->number % o->config.depth, rows = job->logits_rows;
     wave_header *result = o->results[place];
-    message_await(&o->result_sent[place], &o->waited);
+    link_wait(&o->result_sent[place]);
     *result = *job;
     bool all = work_on(o, job, message_logits(result), message_shortlists(result));
     uint32_t width = all ? width_of(o, o->config.cluster.rank) : 0;
@@ -221,7 +218,7 @@ static gptoss_status serve_fetch(output *o, size_t bytes, gptoss_error *err) {
         o->fetch.logits_rows >= result->logits_rows)
         return error_set(err, GPTOSS_PEER, "rank %d was asked for logits that it does not have", c->cluster.rank);
     size_t width = width_of(o, c->cluster.rank);
-    message_await(&o->fetched_sent, &o->waited);
+    link_wait(&o->fetched_sent);
     link_send(message_logits(result) + o->fetch.logits_rows * width, width * sizeof(float), 0, TAG_FETCHED,
               &o->fetched_sent);
     return GPTOSS_OK;
@@ -240,8 +237,8 @@ void output_end(output *o, bool whole) {
     link_drop(&o->requests[OUTPUT_JOB]);
     link_drop(&o->requests[OUTPUT_FETCH]);
     if (!whole || !o->results) return;
-    for (uint32_t i = 0; i < o->config.depth; i++) message_await(&o->result_sent[i], &o->waited);
-    message_await(&o->fetched_sent, &o->waited);
+    for (uint32_t i = 0; i < o->config.depth; i++) link_wait(&o->result_sent[i]);
+    link_wait(&o->fetched_sent);
 }
 
 bool output_serve_own(output *o) {
@@ -261,7 +258,7 @@ static gptoss_status find_job(output *o, const wave_header *asked, wave_header *
     if (is_source(o)) return GPTOSS_OK;
     MPI_Request coming;
     link_receive(*out, (size_t)message_job_bytes(c->rows, c->d_model), c->source, TAG_JOB, &coming);
-    size_t got = message_await(&coming, &o->waited);
+    size_t got = link_wait(&coming);
     const wave_header *job = *out;
     bool is_work = got >= sizeof *job && job->kind == WAVE_WORK;
     uint32_t rows = is_work ? asked->logits_rows : 0;
@@ -305,7 +302,7 @@ static gptoss_status take_part(output *o, int rank, wave_header *job, bool all, 
     wave_header *part = o->parts[rank];
     uint32_t rows = job->logits_rows, width = width_of(o, rank), begin = o->config.begins[rank];
     const logits_wish *wishes = message_wishes(job);
-    size_t got = message_await(&o->coming[rank], &o->waited);
+    size_t got = link_wait(&o->coming[rank]);
     bool sound = got == message_result_bytes(rows, all ? width : 0) && part->number == job->number &&
                  part->logits_rows == rows && part->kind == WAVE_WORK;
     for (uint32_t i = 0; sound && i < rows; i++) {
@@ -367,8 +364,8 @@ gptoss_status output_fetch(output *o, uint32_t row, float **logits, gptoss_error
     place_part(o, 0, row, 1, o->own + (size_t)row * width_of(o, 0));
     for (int r = 1; r < c->cluster.size; r++) {
         if (width_of(o, r) == 0) continue;
-        size_t got = message_await(&o->coming[r], &o->waited);
-        message_await(&o->fetch_sent[r], &o->waited);
+        size_t got = link_wait(&o->coming[r]);
+        link_wait(&o->fetch_sent[r]);
         if (got != width_of(o, r) * sizeof(float) && status == GPTOSS_OK)
             status = error_set(err, GPTOSS_PEER, "rank %d sent other logits than those of wave %u", r, o->collected);
     }

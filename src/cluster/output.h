@@ -59,7 +59,4 @@ bool output_serve_own(output *o);
 /* No more will come; waits, if `whole`, until what was sent has been taken. */
 void output_end(output *o, bool whole);
 
-/* Seconds spent waiting for other ranks so far. */
-double output_waited(const output *o);
-
 #endif

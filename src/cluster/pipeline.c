@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "cluster/message.h"
 #include "cluster/output.h"
@@ -30,8 +29,7 @@ struct pipeline {
     wave_header **slots; /* [n_slots], owned: messages that hold waves, a ring */
     uint32_t n_slots;
     MPI_Request requests[REQUESTS]; /* not on rank 0 */
-    double waited;
-    trace *trace; /* borrowed, or NULL */
+    trace *trace;                   /* borrowed, or NULL */
 
     /* on rank 0, where each wave under way has a slot */
     MPI_Request *sent; /* [n_slots][shards], owned: to the shards of the first stage and, as 0, to the next stage */
@@ -129,8 +127,6 @@ wave_limits pipeline_wave_limits(const pipeline *p) { return p->wave_limits; }
 
 uint32_t pipeline_logits_rows(const pipeline *p) { return p->config.logits_rows; }
 
-double pipeline_waited(const pipeline *p) { return p->waited + output_waited(p->output); }
-
 void pipeline_use_trace(pipeline *p, trace *t) {
     p->trace = t;
     output_use_trace(p->output, t);
@@ -167,7 +163,7 @@ static void send_to_shards(pipeline *p, const wave_header *message, MPI_Request 
 
 /* Until the messages of a slot have been taken; long ago when its wave was collected. */
 static void await_taken(pipeline *p, MPI_Request *sent) {
-    for (uint32_t s = 0; s < p->config.grid.shards; s++) message_await(&sent[s], &p->waited);
+    for (uint32_t s = 0; s < p->config.grid.shards; s++) link_wait(&sent[s]);
 }
 
 static void fill(pipeline *p, wave_header *message, const wave *given) {
@@ -271,9 +267,7 @@ static gptoss_status serve_until_stopped(pipeline *p, gptoss_error *err) {
         listen_for_wave(p, next);
         output_listen(p->output);
         if (output_serve_own(p->output)) continue;
-        double start = clock_seconds();
         size_t bytes = link_wait_any(p->requests, REQUESTS, &which);
-        p->waited += clock_seconds() - start;
         if (which < OUTPUT_REQUESTS) TRY(output_serve(p->output, which, bytes, err));
         if (which != WAVE) continue;
         uint32_t slot = next;
@@ -290,6 +284,6 @@ gptoss_status pipeline_work(pipeline *p, gptoss_error *err) {
     gptoss_status status = serve_until_stopped(p, err);
     output_end(p->output, status == GPTOSS_OK);
     link_drop(&p->requests[WAVE]);
-    for (int i = 0; status == GPTOSS_OK && i < REQUESTS; i++) message_await(&p->requests[i], &p->waited);
+    for (int i = 0; status == GPTOSS_OK && i < REQUESTS; i++) link_wait(&p->requests[i]);
     return status;
 }

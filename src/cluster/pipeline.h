@@ -35,10 +35,6 @@ uint32_t pipeline_depth(const pipeline *p);
 wave_limits pipeline_wave_limits(const pipeline *p); /* of the waves that it takes */
 uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_config */
 
-/* Seconds that this rank has spent waiting for others since pipeline_open, but for sums in the midst of a stage's
- * work. */
-double pipeline_waited(const pipeline *p);
-
 /* Tells the trace of this rank's work on waves from now on; borrowed, NULL: no more. */
 void pipeline_use_trace(pipeline *p, trace *t);
 
