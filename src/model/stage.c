@@ -167,11 +167,15 @@ static double pretend(double seconds) {
     return clock_seconds() - start;
 }
 
-static gptoss_status pretend_forward(stage *s) {
+/* Where shards work they meet in sums: one at the end keeps them in step, so that all hear of a wave that one gives up,
+ * and none is left waiting. */
+static gptoss_status pretend_forward(stage *s, float *x) {
     double took = pretend(s->pace.attention + s->pace.experts);
     s->spent.attention += s->pace.attention;
     s->spent.experts += took - s->pace.attention;
-    return cancel_requested() ? GPTOSS_CANCELLED : GPTOSS_OK;
+    if (cancel_requested()) return GPTOSS_CANCELLED;
+    stage_sum(s, x, 1);
+    return GPTOSS_OK;
 }
 
 void stage_simulate(stage *s, const stage_times *pace) {
@@ -180,7 +184,7 @@ void stage_simulate(stage *s, const stage_times *pace) {
 }
 
 gptoss_status stage_forward(stage *s, const wave *w, float *x) {
-    if (s->simulated) return pretend_forward(s);
+    if (s->simulated) return pretend_forward(s, x);
     s->x = x;
     s->wave = w;
     s->count = w->n_tokens;

@@ -54,7 +54,8 @@ typedef struct stage_times {
 stage_times stage_spent(const stage *s);
 
 /* To study many stages on few cores: from now on stage_forward and stage_logits do not compute but sleep, each call for
- * as long as its part of `pace` says, and what they should write means nothing. NULL: they compute again. */
+ * as long as its part of `pace` says, and what they should write means nothing. Shards then meet in a single sum, at
+ * the end of stage_forward. NULL: they compute again. */
 void stage_simulate(stage *s, const stage_times *pace);
 
 #endif

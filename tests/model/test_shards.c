@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "base/cancel.h"
 #include "gguf/craft.h"
 #include "gguf/synth.h"
 #include "kernels/isa.h"
@@ -339,6 +340,50 @@ static void impossible_slices_are_refused(void **state) {
     golden_free(&g);
 }
 
+static void count_sum(void *context, float *x, size_t count) {
+    uint32_t *sums = context;
+    assert_true(x != NULL && count > 0);
+    ++*sums;
+}
+
+/* Otherwise a shard that gave up on a wave would wait for ever for one that has gone through with it. The last test:
+ * nothing takes a cancellation back. */
+static void simulated_shards_meet_behind_each_wave(void **state) {
+    (void)state;
+    golden g;
+    gguf_file *file;
+    weights *w;
+    team *t;
+    stage *s;
+    runs waves;
+    uint32_t sums = 0;
+    const kv_room room = {.sequences = 1, .positions = 4, .chunk = 4};
+    const stage_times pace = {.attention = 1e-6, .experts = 1e-6};
+    const stage_peers peers = {1, 2, count_sum, &sums};
+    golden_load("f32", &g);
+    job j = open_job(g.path, g.tokens, 4, &file);
+    j.split = (split){2, {1, 2}, {4, 8}};
+    assert_ok(weights_open(file, &j.hp, slice_of(&j, 1), &w, err));
+    assert_ok(team_open(1, &t, err));
+    assert_ok(stage_open(&j.hp, w, t, &room, &peers, &s, err));
+    float *x = calloc(room.chunk * j.hp.d_model, sizeof *x);
+    const wave_limits limits = stage_limits(s);
+    runs_open(&limits, &waves);
+    stage_simulate(s, &pace);
+    assert_ok(stage_forward(s, runs_one(&waves, j.tokens, 4, 0, 0), x));
+    assert_int_equal(sums, 1);
+    cancel_request();
+    assert_int_equal(stage_forward(s, runs_one(&waves, j.tokens, 4, 0, 0), x), GPTOSS_CANCELLED);
+    assert_int_equal(sums, 1);
+    runs_close(&waves);
+    free(x);
+    stage_close(s);
+    team_close(t);
+    weights_close(w);
+    gguf_close(file);
+    golden_free(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_shards_of_the_golden_models_equal_one),
@@ -347,6 +392,7 @@ int main(void) {
         cmocka_unit_test(shards_hold_no_more_than_their_part),
         cmocka_unit_test(heads_are_not_cut_within_blocks),
         cmocka_unit_test(impossible_slices_are_refused),
+        cmocka_unit_test(simulated_shards_meet_behind_each_wave),
     };
     return cmocka_run_group_tests(tests, craft_folder_make, craft_folder_remove);
 }
