@@ -216,6 +216,13 @@ static gptoss_status refuse_files(const work *w, gptoss_error *err) {
         if (nodes[r].kv_heads.begin > nodes[r - 1].kv_heads.end)
             return refuse_gap(nodes[r - 1].kv_heads, r - 1, nodes[r].kv_heads, r, "KV heads", err);
     }
+    for (uint32_t r = 0; r < w->n && shards == 1; r++)
+        if (nodes[r].kv_heads.begin > 0 || nodes[r].kv_heads.end < m->n_kv_heads)
+            return error_set(
+                err, GPTOSS_BAD_INPUT,
+                "the slice of rank %u has not all KV heads of its layers: it is for one of several shards; "
+                "ask for the stages and shards that it was cut for",
+                r);
     return error_set(err, GPTOSS_BAD_INPUT,
                      "the slices of the ranks do not follow each other in a grid of %u stages x %u shards: each stage "
                      "needs layers behind those of the stage before it, each shard experts and heads behind those of "

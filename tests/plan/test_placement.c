@@ -342,6 +342,8 @@ static void slices_that_leave_a_gap_are_told(void **state) {
         {1, 0, offsetof(plan_node, embedding_rows), {0, 0}, "row 0 of the embedding"},
         {1, 3, offsetof(plan_node, layers), {3, 5}, "ends with layer 4"},
         {1, 1, offsetof(plan_node, layers), {0, 1}, "do not follow each other"},
+        {1, 1, offsetof(plan_node, kv_heads), {0, 2}, "rank 1 has not all KV heads"},
+        {1, 2, offsetof(plan_node, kv_heads), {2, 4}, "ask for the stages and shards that it was cut for"},
         {2, 1, offsetof(plan_node, experts), {0, 3}, "do not follow each other"},
         {2, 2, offsetof(plan_node, output_rows), {7, 9}, NULL},
     };
