@@ -10,14 +10,6 @@
 #define PARTED TEST_DATA "/golden/f32.gguf" /* the other one has blocks as wide as two heads */
 #define COMMAND(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static const char *path_in(void **state, const char *name) {
-    static char paths[4][512];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
-    return path;
-}
-
 static void write_file(const char *path, const char *text) {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -66,7 +58,7 @@ static cJSON *planned(int ranks, const char *const *arguments, int want_ranks) {
 }
 
 static void it_plans_for_the_machines_that_are_here(void **state) {
-    const char *cache = path_in(state, "cache");
+    const char *cache = craft_path(state, "cache");
     static const char *const STAGES[] = {"1", "1", "2", "3"};
     setenv("XDG_CACHE_HOME", cache, 1);
     for (int ranks = 0; ranks <= 3; ranks++)
@@ -83,7 +75,7 @@ static void it_plans_for_the_machines_that_are_here(void **state) {
 }
 
 static void it_plans_for_machines_elsewhere(void **state) {
-    const char *nodes = path_in(state, "nodes.json");
+    const char *nodes = craft_path(state, "nodes.json");
     write_file(nodes, "{\"nodes\": [{\"name\": \"front\", \"memory\": \"2G\", \"read_gb_s\": 10},"
                       "{\"name\": \"slow\", \"memory\": \"2G\", \"read_gb_s\": 1}, {\"memory\": \"2G\"}]}");
     cJSON *plan = planned(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json", "--stages", "3"), 3);
@@ -106,7 +98,7 @@ static int occurrences(const char *text, const char *what) {
 
 /* Of a stage's shards each is drawn and told what it holds. */
 static void grids_are_shown_and_drawn(void **state) {
-    const char *nodes = path_in(state, "grid.json"), *svg = path_in(state, "grid.svg");
+    const char *nodes = craft_path(state, "grid.json"), *svg = craft_path(state, "grid.svg");
     write_file(nodes,
                "{\"nodes\": [{\"name\": \"big\", \"memory\": \"4G\", \"count\": 2}, {\"name\": \"small\", \"memory\": "
                "\"2G\", \"count\": 2}]}");
@@ -130,7 +122,7 @@ static void grids_are_shown_and_drawn(void **state) {
 
 /* Numbers that people will act on: what is advised must do. */
 static void too_little_memory_is_explained(void **state) {
-    const char *nodes = path_in(state, "small.json"), *model = path_in(state, "tiny.gguf");
+    const char *nodes = craft_path(state, "small.json"), *model = craft_path(state, "tiny.gguf");
     process_expect_only(0, COMMAND("synth", model, "--shape", "tiny", "--layers", "40"), 0, "", "");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"672M\"}]}"); /* 160 MB beside what the system keeps */
     process_result r = process_expect(0, COMMAND("plan", "--gguf", model, "--max-kv", "512", "--nodes", nodes), 1, "",
@@ -157,11 +149,11 @@ static void too_little_memory_is_explained(void **state) {
 }
 
 static void a_slice_tells_of_the_whole_model(void **state) {
-    const char *slice = path_in(state, "part.gguf"), *nodes = path_in(state, "nodes.json");
+    const char *slice = craft_path(state, "part.gguf"), *nodes = craft_path(state, "nodes.json");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"2G\", \"count\": 2}]}");
     process_expect_only(0, COMMAND("slice", GOLDEN, slice, "--layers", "1", "--experts", "2-3"), 0, "", "");
-    assert_int_equal(symlink(slice, path_in(state, "part-0.gguf")), 0);
-    process_expect_only(0, COMMAND("plan", "--gguf", path_in(state, "part-%r.gguf"), "--nodes", nodes), 0,
+    assert_int_equal(symlink(slice, craft_path(state, "part-0.gguf")), 0);
+    process_expect_only(0, COMMAND("plan", "--gguf", craft_path(state, "part-%r.gguf"), "--nodes", nodes), 0,
                         "one sequence", "");
     process_result whole =
         process_expect(0, COMMAND("plan", "--gguf", GOLDEN, "--nodes", nodes, "--json"), 0, "ranks", "");
@@ -173,7 +165,7 @@ static void a_slice_tells_of_the_whole_model(void **state) {
 }
 
 static void wrong_requests_are_named(void **state) {
-    const char *nodes = path_in(state, "broken.json");
+    const char *nodes = craft_path(state, "broken.json");
     write_file(nodes, "{\"nodes\": [{\"memory\": \"lots\"}]}");
     const struct {
         const char *const *arguments;

@@ -8,17 +8,9 @@
 #define GOLDEN TEST_DATA "/golden/like-q4_k_m.gguf"
 #define COMMAND(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static const char *path_in(void **state, const char *name) {
-    static char paths[4][512];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
-    return path;
-}
-
 /* The same 40 tokens from slices on `ranks` ranks as from the whole file. */
 static void compare_answers(void **state, const char *model, int ranks, bool fallback) {
-    const char *pattern = path_in(state, "slice-%r.gguf");
+    const char *pattern = craft_path(state, "slice-%r.gguf");
     char count[16];
     snprintf(count, sizeof count, "%d", ranks);
     process_expect_only(0,
@@ -58,14 +50,14 @@ static void answers_from_slices_are_those_of_the_whole_file(void **state) {
 
 /* Some ranks have the file, others slices, and those hold more than is needed. */
 static void slices_and_whole_files_work_together(void **state) {
-    const char *wide = path_in(state, "m-1.gguf"), *whole = path_in(state, "m-0.gguf");
+    const char *wide = craft_path(state, "m-1.gguf"), *whole = craft_path(state, "m-0.gguf");
     char target[512];
     assert_non_null(realpath(GOLDEN, target));
     assert_int_equal(symlink(target, whole), 0);
     process_expect_only(0, COMMAND("slice", GOLDEN, wide, "--layers", "1-3"), 0, "layers 1 to 3 of 4, all experts", "");
     process_result alone = process_expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3"), 0, "", "");
-    process_result both = process_expect(2, COMMAND("run", "--gguf", path_in(state, "m-%r.gguf"), "--tokens", "1,2,3"),
-                                         0, "", "rank 1: layers");
+    process_result both = process_expect(
+        2, COMMAND("run", "--gguf", craft_path(state, "m-%r.gguf"), "--tokens", "1,2,3"), 0, "", "rank 1: layers");
     assert_true(alone.out.size > 2);
     assert_string_equal(alone.out.data, both.out.data);
     process_free(&alone);
@@ -73,8 +65,8 @@ static void slices_and_whole_files_work_together(void **state) {
 }
 
 static void partial_models_run_from_slices(void **state) {
-    const char *first = path_in(state, "p-0.gguf"), *last = path_in(state, "p-1.gguf");
-    const char *pattern = path_in(state, "p-%r.gguf");
+    const char *first = craft_path(state, "p-0.gguf"), *last = craft_path(state, "p-1.gguf");
+    const char *pattern = craft_path(state, "p-%r.gguf");
     process_expect_only(0, COMMAND("slice", GOLDEN, first, "--layers", "0"), 0, "layer 0 of 4", "");
     process_expect_only(0, COMMAND("slice", GOLDEN, last, "--layers", "1-2", "--with-output"), 0, "layers 1 to 2 of 4",
                         "");
@@ -90,28 +82,28 @@ static void partial_models_run_from_slices(void **state) {
 }
 
 static void what_is_missing_is_told(void **state) {
-    const char *pattern = path_in(state, "q-%r.gguf");
+    const char *pattern = craft_path(state, "q-%r.gguf");
     process_expect_only(0, COMMAND("slice", GOLDEN, pattern, "--ranks", "3"), 0, "q-2.gguf", "");
     process_expect_only(2, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "",
                         "rank 1, the last one, needs layer 3");
     process_expect_only(4, COMMAND("run", "--gguf", pattern, "--tokens", "1", "--weights", "local"), 2, "",
                         "q-3.gguf: cannot open");
-    process_expect_only(1, COMMAND("run", "--gguf", path_in(state, "q-1.gguf"), "--tokens", "1"), 2, "",
+    process_expect_only(1, COMMAND("run", "--gguf", craft_path(state, "q-1.gguf"), "--tokens", "1"), 2, "",
                         "rank 0 needs layer 0");
     /* Of another model. */
     process_expect_only(
-        0, COMMAND("slice", TEST_DATA "/golden/bf16.gguf", path_in(state, "q-1.gguf"), "--rank=1/3", "--force"), 0,
+        0, COMMAND("slice", TEST_DATA "/golden/bf16.gguf", craft_path(state, "q-1.gguf"), "--rank=1/3", "--force"), 0,
         "q-1.gguf", "");
     process_expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "differs from that of rank 0");
     /* Of too few experts. */
     process_expect_only(
-        0, COMMAND("slice", GOLDEN, path_in(state, "q-1.gguf"), "--rank=1/3", "--experts", "0-3", "--force"), 0,
+        0, COMMAND("slice", GOLDEN, craft_path(state, "q-1.gguf"), "--rank=1/3", "--experts", "0-3", "--force"), 0,
         "experts 0 to 3 of 8", "");
     process_expect_only(3, COMMAND("run", "--gguf", pattern, "--tokens", "1"), 2, "", "q-1.gguf lacks experts: 0 to 7");
 }
 
 static void inspect_tells_that_a_file_is_a_slice(void **state) {
-    const char *path = path_in(state, "look.gguf");
+    const char *path = craft_path(state, "look.gguf");
     process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "1-2", "--experts", "3"), 0, "", "");
     process_expect_only(0, COMMAND("inspect", path), 0,
                         "a slice with layers 1 to 2 of 4, expert 3 of 8, neither embedding", "");
@@ -129,14 +121,14 @@ static void slices_of_a_grid_have_the_shards_parts(void **state) {
         "layers 2 to 3 of 4, KV head 0 of 2, experts 0 to 3 of 8, no embedding rows, output rows ",
         "layers 2 to 3 of 4, KV head 1 of 2, experts 4 to 7 of 8, no embedding rows, output rows ",
     };
-    const char *pattern = path_in(state, "grid-%r.gguf");
+    const char *pattern = craft_path(state, "grid-%r.gguf");
     process_expect_only(0, COMMAND("slice", model, pattern, "--stages", "2", "--shards", "2"), 0, "grid-3.gguf: layer",
                         "");
     for (int i = 0; i < 4; i++) {
         char name[16], rank[8];
         snprintf(name, sizeof name, "grid-%d.gguf", i);
         snprintf(rank, sizeof rank, "%d/4", i);
-        const char *path = path_in(state, name), *alone = path_in(state, "alone.gguf");
+        const char *path = craft_path(state, name), *alone = craft_path(state, "alone.gguf");
         process_expect_only(0, COMMAND("inspect", path), 0, parts[i], "");
         process_expect_only(0, COMMAND("inspect", path), 0, i == 0 ? "with the tokenizer" : "output rows", "");
         /* One at a time they are the same. */
@@ -144,12 +136,12 @@ static void slices_of_a_grid_have_the_shards_parts(void **state) {
         craft_assert_same_file(path, alone);
     }
     process_expect_only(
-        0, COMMAND("slice", model, path_in(state, "grid-%r.gguf"), "--shards", "2", "--moe-fallback", "--force"), 0,
+        0, COMMAND("slice", model, craft_path(state, "grid-%r.gguf"), "--shards", "2", "--moe-fallback", "--force"), 0,
         "KV head 1 of 2, no experts, ", "");
 }
 
 static void wrong_requests_are_named(void **state) {
-    const char *path = path_in(state, "wrong.gguf");
+    const char *path = craft_path(state, "wrong.gguf");
     const struct {
         const char *const *arguments;
         const char *hint;
@@ -181,7 +173,7 @@ static void wrong_requests_are_named(void **state) {
     assert_int_equal(access(path, F_OK), -1);
     process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 0, "", "");
     process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 2, "", "--force replaces it");
-    process_expect_only(0, COMMAND("slice", path, path_in(state, "other.gguf"), "--layers", "1"), 2, "",
+    process_expect_only(0, COMMAND("slice", path, craft_path(state, "other.gguf"), "--layers", "1"), 2, "",
                         "it cannot give");
 }
 

@@ -5,14 +5,6 @@
 #include "gguf/craft.h"
 #include "process.h"
 
-static const char *path_in(void **state, const char *name) {
-    static char paths[4][512];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
-    return path;
-}
-
 static void expect(const char *const *arguments, int exit_status, const char *out, const char *err) {
     process_result r = process_run(0, arguments, NULL);
     if (r.exit_status != exit_status || !strstr(r.out.data ? r.out.data : "", out) ||
@@ -28,34 +20,34 @@ static void expect(const char *const *arguments, int exit_status, const char *ou
 #define SYNTH(...) ((const char *const[]){"synth", __VA_ARGS__, NULL})
 
 static void a_written_model_can_be_inspected_and_run(void **state) {
-    const char *path = path_in(state, "nano.gguf");
+    const char *path = craft_path(state, "nano.gguf");
     expect(SYNTH(path, "--shape", "nano", "--layers", "3"), 0, "60 tensors, ", "");
     expect((const char *const[]){"inspect", path, NULL}, 0, "blk.2.ffn_down_exps.weight", "");
     expect((const char *const[]){"run", "--gguf", path, "--tokens", "1,2,3", "--max-tokens", "1", NULL}, 0, "", "");
 }
 
 static void flags_choose_types_seed_vocabulary_and_parts(void **state) {
-    const char *vocab = path_in(state, "small.tiktoken");
+    const char *vocab = craft_path(state, "small.tiktoken");
     FILE *f = fopen(vocab, "w");
     fputs("YQ== 0\nYg== 1\nYWI= 2\n", f);
     fclose(f);
-    expect(SYNTH(path_in(state, "parts.gguf"), "--shape=nano", "--vocab", vocab, "--type-attn=q4_k", "--type-experts",
-                 "Q5_0", "--seed", "7", "--split-size", "256K"),
+    expect(SYNTH(craft_path(state, "parts.gguf"), "--shape=nano", "--vocab", vocab, "--type-attn=q4_k",
+                 "--type-experts", "Q5_0", "--seed", "7", "--split-size", "256K"),
            0, " in ", "");
     size_t parts = 0;
     for (uint32_t count = 2; count < 20; count++) {
         char name[64];
         snprintf(name, sizeof name, "parts-00001-of-%05u.gguf", count);
-        if (access(path_in(state, name), F_OK) != 0) continue;
+        if (access(craft_path(state, name), F_OK) != 0) continue;
         parts = count;
-        expect((const char *const[]){"inspect", path_in(state, name), NULL}, 0, "Q5_0", "");
+        expect((const char *const[]){"inspect", craft_path(state, name), NULL}, 0, "Q5_0", "");
     }
     assert_true(parts > 1);
-    assert_int_equal(access(path_in(state, "parts.gguf"), F_OK), -1);
+    assert_int_equal(access(craft_path(state, "parts.gguf"), F_OK), -1);
 }
 
 static void wrong_flags_are_named_and_nothing_is_written(void **state) {
-    const char *path = path_in(state, "wrong.gguf");
+    const char *path = craft_path(state, "wrong.gguf");
     expect((const char *const[]){"synth", NULL}, 2, "", "name of one file");
     expect(SYNTH(path, "another"), 2, "", "name of one file");
     expect(SYNTH(path, "--shape", "7b"), 2, "", "7b");
@@ -68,11 +60,11 @@ static void wrong_flags_are_named_and_nothing_is_written(void **state) {
     expect(SYNTH(path, "--shap", "nano"), 2, "", "--shape");
     expect(SYNTH(path, "--shape", "120b", "--layers", "4096"), 1, "", "GB are free");
     assert_int_equal(access(path, F_OK), -1);
-    assert_int_equal(access(path_in(state, "wrong.gguf.partial"), F_OK), -1);
+    assert_int_equal(access(craft_path(state, "wrong.gguf.partial"), F_OK), -1);
 }
 
 static void an_existing_file_is_replaced_only_by_force(void **state) {
-    const char *path = path_in(state, "twice.gguf");
+    const char *path = craft_path(state, "twice.gguf");
     expect(SYNTH(path, "--shape", "nano"), 0, "79 tensors", "");
     struct stat before, after;
     assert_int_equal(stat(path, &before), 0);

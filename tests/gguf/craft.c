@@ -147,6 +147,14 @@ int craft_folder_remove(void **state) {
     return rmdir(*state);
 }
 
+const char *craft_path(void **state, const char *name) {
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
+    return path;
+}
+
 void craft_assert_same_file(const char *a, const char *b) {
     buffer x = {0}, y = {0};
     assert_ok(buffer_read_file(&x, a, 1 << 24, err));

@@ -66,6 +66,9 @@ void craft_save(const craft *c, const char *path);
 int craft_folder_make(void **state);
 int craft_folder_remove(void **state);
 
+/* Of a file in that folder; lasts until the fourth call from here. */
+const char *craft_path(void **state, const char *name);
+
 /* Up to 16 MB. */
 void craft_assert_same_file(const char *a, const char *b);
 

@@ -24,14 +24,6 @@ static model open_model(const char *path) {
     return m;
 }
 
-static const char *path_in(void **state, const char *name) {
-    static char paths[4][512];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
-    return path;
-}
-
 static gptoss_status write_part(const model *m, const extent *what, const char *path, slice_file_report *report,
                                 gptoss_error *err) {
     slice_file f;
@@ -104,7 +96,7 @@ static void slices_hold_the_same_bytes_and_say_what_they_hold(void **state) {
     model_sizes all, told;
     assert_ok(model_sizes_read(whole.file, &whole.hp, &all, err));
     for (size_t i = 0; i < PARTS; i++) {
-        const char *path = path_in(state, "part.gguf");
+        const char *path = craft_path(state, "part.gguf");
         assert_ok(write_part(&whole, &parts[i], path, NULL, err));
         model part = open_model(path);
         extent want = parts[i];
@@ -136,8 +128,8 @@ static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
     model whole = open_model(WHOLE);
     const extent large = {1, 4, 0, 2, 2, 8, 0, 0, 80, 288, false, 0},
                  small = {3, 4, 1, 2, 3, 5, 0, 0, 96, 280, false, 0};
-    const char *between = path_in(state, "between.gguf"), *twice = path_in(state, "twice.gguf"),
-               *once = path_in(state, "once.gguf");
+    const char *between = craft_path(state, "between.gguf"), *twice = craft_path(state, "twice.gguf"),
+               *once = craft_path(state, "once.gguf");
     assert_ok(write_part(&whole, &large, between, NULL, err));
     assert_ok(write_part(&whole, &small, once, NULL, err));
     model middle = open_model(between);
@@ -146,12 +138,12 @@ static void a_slice_of_a_slice_is_that_of_the_whole(void **state) {
     gptoss_error err = {0};
     for (size_t i = 0; i < PARTS; i++) {
         if (i == 1 || i == 6) continue; /* those it can give */
-        assert_int_equal(write_part(&middle, &parts[i], path_in(state, "no.gguf"), NULL, &err), GPTOSS_MISUSE);
+        assert_int_equal(write_part(&middle, &parts[i], craft_path(state, "no.gguf"), NULL, &err), GPTOSS_MISUSE);
         assert_non_null(strstr(
             err.text,
             "is a slice with layers 1 to 3 of 4, experts 2 to 7 of 8, no embedding rows, output rows 80 to 287 "));
     }
-    assert_int_equal(access(path_in(state, "no.gguf"), F_OK), -1);
+    assert_int_equal(access(craft_path(state, "no.gguf"), F_OK), -1);
     gguf_close(middle.file);
     gguf_close(whole.file);
 }
@@ -165,7 +157,7 @@ static void impossible_parts_are_misuse(void **state) {
         {0, 1, 0, 2, 0, 8, 0, 289, 0, 0, false, 0}, {0, 1, 0, 2, 0, 8, 0, 0, 9, 3, false, 0},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_int_equal(write_part(&whole, &wrong[i], path_in(state, "no.gguf"), NULL, NULL), GPTOSS_MISUSE);
+        assert_int_equal(write_part(&whole, &wrong[i], craft_path(state, "no.gguf"), NULL, NULL), GPTOSS_MISUSE);
     gguf_close(whole.file);
 }
 
@@ -176,10 +168,10 @@ static bool give_up(void *context, uint64_t done, uint64_t all) {
 
 static void an_interruption_leaves_nothing(void **state) {
     model whole = open_model(WHOLE);
-    const char *path = path_in(state, "cut.gguf");
+    const char *path = craft_path(state, "cut.gguf");
     assert_int_equal(write_part(&whole, &parts[3], path, give_up, NULL), GPTOSS_CANCELLED);
     assert_int_equal(access(path, F_OK), -1);
-    assert_int_equal(access(path_in(state, "cut.gguf.partial"), F_OK), -1);
+    assert_int_equal(access(craft_path(state, "cut.gguf.partial"), F_OK), -1);
     gguf_close(whole.file);
 }
 
@@ -198,7 +190,7 @@ static void what_a_rank_needs_and_a_slice_lacks_is_named(void **state) {
         {3, 4, true, true, true, 2, "lacks experts"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *path = path_in(state, "part.gguf");
+        const char *path = craft_path(state, "part.gguf");
         gptoss_error err = {0};
         weights *w;
         slice needed = slice_of_layers(&whole.hp, cases[i].begin, cases[i].end, 4, cases[i].expert_0_only);
@@ -281,7 +273,7 @@ static gptoss_status read_all(const char *path, gptoss_error *err) {
 
 static void keys_that_lie_are_refused(void **state) {
     model whole = open_model(WHOLE);
-    const char *path = path_in(state, "lies.gguf");
+    const char *path = craft_path(state, "lies.gguf");
     static const uint32_t empty[] = {2, 2}, beyond[] = {0, 5}, backwards[] = {3, 1}, many[] = {0, 9}, few[] = {0, 3},
                           one[] = {0, 1}, outside[] = {0, 289};
     static const uint64_t huge[] = {1, 2, UINT64_MAX, 4};

@@ -187,6 +187,19 @@ static void add_endless_bias(int port, buffer *out) {
     assert_ok(buffer_append_text(out, "}", err));
 }
 
+double client_metric(int port, const char *name) {
+    client_answer a = client_ask(port, "GET", "/metrics", NULL, NULL);
+    buffer wanted = {0};
+    assert_int_equal(a.http, 200);
+    assert_ok(buffer_printf(&wanted, err, "\n%s ", name));
+    const char *at = strstr(a.body.data, wanted.data);
+    if (!at) fail_msg("no metric %s", name);
+    double value = strtod(at + wanted.size, NULL);
+    buffer_free(&wanted);
+    client_answer_free(&a);
+    return value;
+}
+
 char *client_endless(int port, int length, bool streams) {
     buffer body = {0};
     assert_ok(buffer_printf(&body, err, "{\"prompt\":\"Hello\",\"harmony\":false,\"max_tokens\":%d,\"stream\":%s,",

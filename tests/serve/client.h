@@ -42,6 +42,8 @@ client_answer client_ask(int port, const char *method, const char *path, const c
 /* The same with a body of JSON; the answer's status must be `http`. The caller deletes what it says. */
 cJSON *client_json(int port, const char *method, const char *path, const char *body, int http);
 
+double client_metric(int port, const char *name); /* what /metrics says of it; fails when that is nothing */
+
 /* A body for /v1/completions whose answer ends after `length` tokens and no sooner: tokens that end a text are
  * forbidden. The caller frees it. */
 char *client_endless(int port, int length, bool streams);

@@ -78,18 +78,6 @@ static void closes_connections_that_say_nothing(void **state) {
 
 /* ---- clients that read slowly ---- */
 
-static double metric(const char *name) {
-    client_answer a = client_ask(server.port, "GET", "/metrics", NULL, NULL);
-    buffer wanted = {0};
-    assert_ok(buffer_printf(&wanted, err, "\n%s ", name));
-    const char *at = strstr(a.body.data, wanted.data);
-    if (!at) fail_msg("no metric %s", name);
-    double value = strtod(at + wanted.size, NULL);
-    buffer_free(&wanted);
-    client_answer_free(&a);
-    return value;
-}
-
 static void ask_something(void) {
     cJSON_Delete(client_json(server.port, "POST", "/v1/completions", "{\"prompt\":\"Hello\",\"max_tokens\":5}", 200));
 }
@@ -112,9 +100,9 @@ static int begin_large_stream(int length) {
 
 static bool comes_to_rest(void) {
     for (double began = clock_seconds(); clock_seconds() - began < 30;) {
-        double waves = metric("gptoss_waves_total");
+        double waves = client_metric(server.port, "gptoss_waves_total");
         usleep(200000);
-        if (metric("gptoss_waves_total") == waves) return true;
+        if (client_metric(server.port, "gptoss_waves_total") == waves) return true;
     }
     return false;
 }
@@ -124,8 +112,8 @@ static void waits_for_a_slow_reader_alone(void **state) {
     enum { LENGTH = 4000 };
     int fd = begin_large_stream(LENGTH);
     assert_true(comes_to_rest());
-    assert_int_equal(metric("gptoss_requests_running"), 1); /* it has not ended, it has stopped */
-    ask_something();                                        /* which others do not notice */
+    assert_int_equal(client_metric(server.port, "gptoss_requests_running"), 1); /* it has not ended, it has stopped */
+    ask_something();                                                            /* which others do not notice */
     client_answer a = client_receive(fd);
     if (!a.whole) fail_msg("cut off after %zu bytes", a.body.size);
     cJSON *events = client_events(&a.body);
@@ -137,13 +125,13 @@ static void waits_for_a_slow_reader_alone(void **state) {
 
 static void gives_a_reader_up_that_takes_nothing(void **state) {
     (void)state;
-    double before = metric("gptoss_answers_abandoned_total");
+    double before = client_metric(server.port, "gptoss_answers_abandoned_total");
     int fd = begin_large_stream(30000);
     assert_true(comes_to_rest());
-    for (double began = clock_seconds(); metric("gptoss_requests_running") > 0; usleep(50000))
+    for (double began = clock_seconds(); client_metric(server.port, "gptoss_requests_running") > 0; usleep(50000))
         assert_true(clock_seconds() - began < 30);
-    assert_int_equal(metric("gptoss_answers_abandoned_total"), before + 1);
-    assert_int_equal(metric("gptoss_kv_pages{layers=\"full\",state=\"running\"}"), 0);
+    assert_int_equal(client_metric(server.port, "gptoss_answers_abandoned_total"), before + 1);
+    assert_int_equal(client_metric(server.port, "gptoss_kv_pages{layers=\"full\",state=\"running\"}"), 0);
     close(fd);
 }
 

@@ -487,19 +487,6 @@ static void lets_web_pages_in(void **state) {
 
 /* ---- clients that leave, and many at once ---- */
 
-static double metric(const char *name) {
-    client_answer a = client_ask(server.port, "GET", "/metrics", NULL, NULL);
-    buffer wanted = {0};
-    assert_int_equal(a.http, 200);
-    assert_ok(buffer_printf(&wanted, err, "\n%s ", name));
-    const char *at = strstr(a.body.data, wanted.data);
-    if (!at) fail_msg("no metric %s", name);
-    double value = strtod(at + wanted.size, NULL);
-    buffer_free(&wanted);
-    client_answer_free(&a);
-    return value;
-}
-
 static int begin_endless(bool streams) {
     buffer request = {0};
     char *body = client_endless(server.port, 8000, streams);
@@ -514,20 +501,20 @@ static int begin_endless(bool streams) {
 
 static bool comes_to(const char *name, double value) {
     for (double began = clock_seconds(); clock_seconds() - began < 20; usleep(10000))
-        if (metric(name) == value) return true;
+        if (client_metric(server.port, name) == value) return true;
     return false;
 }
 
 static void frees_the_place_of_a_client_that_left(void **state) {
     (void)state;
     for (int streams = 0; streams < 2; streams++) {
-        double before = metric("gptoss_answers_abandoned_total");
+        double before = client_metric(server.port, "gptoss_answers_abandoned_total");
         int fd = begin_endless(streams);
         assert_true(comes_to("gptoss_requests_running", 1));
         close(fd);
         assert_true(comes_to("gptoss_requests_running", 0));
         assert_true(comes_to("gptoss_answers_abandoned_total", before + 1));
-        assert_true(metric("gptoss_kv_pages{layers=\"full\",state=\"running\"}") == 0);
+        assert_true(client_metric(server.port, "gptoss_kv_pages{layers=\"full\",state=\"running\"}") == 0);
     }
 }
 
