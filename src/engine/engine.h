@@ -69,7 +69,7 @@ typedef struct engine {
     group *group; /* of this rank's stage */
     stage *stage;
     pipeline *pipeline;
-    kv_room room;      /* of the KV cache, the same on all ranks; set by engine_start */
+    kv_room room;      /* of the KV cache, the same on all ranks but for the heads; set by engine_start */
     rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 

@@ -92,7 +92,7 @@ typedef struct placement {
  * time are left; of cuts into stages as good as each other those are taken that read prompts fastest, and of these one
  * that gives later stages fewer layers. Of several grids the one with fewer shards is taken unless another one is
  * predicted to be 2 % faster. GPTOSS_MISUSE: no such grid. GPTOSS_BAD_INPUT: not with the files that the nodes have,
- * whatever their memory. GPTOSS_NO_MEMORY: their memory is too small; advise (forecast.h) knows more. */
+ * whatever their memory. GPTOSS_NO_MEMORY: their memory is too small; advise (plan/advice.h) knows more. */
 gptoss_status placement_find(const plan_model *m, const plan_node *nodes, uint32_t n, const plan_wish *wish,
                              placement *out, gptoss_error *err);
 void placement_free(placement *p); /* and empties it */
