@@ -71,6 +71,8 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
                            "slice wants one of --rank R/N, --ranks N, --stages P --shards T, and --layers A-B");
     else if (status == GPTOSS_OK && a->layers && grid)
         status = error_set(err, GPTOSS_MISUSE, "--layers names layers; --stages and --shards would deal them");
+    else if (status == GPTOSS_OK && a->experts && a->shards > 1)
+        status = error_set(err, GPTOSS_MISUSE, "--experts names experts; --shards would deal them");
     else if (status == GPTOSS_OK && a->with_output && !a->layers)
         status = error_set(err, GPTOSS_MISUSE, "--with-output goes with --layers");
     else if (status == GPTOSS_OK && a->experts && a->moe_fallback)

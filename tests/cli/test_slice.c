@@ -161,6 +161,8 @@ static void wrong_requests_are_named(void **state) {
         {COMMAND("slice", GOLDEN, path, "--layers", "0", "--experts", "0", "--moe-fallback"), "give one of them"},
         {COMMAND("slice", GOLDEN, path, "--stages", "2"), "put %r where the rank goes"},
         {COMMAND("slice", GOLDEN, path, "--layers", "0", "--shards", "2"), "--stages and --shards would deal them"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "0/4", "--shards", "2", "--experts", "0-3"),
+         "--shards would deal them"},
         {COMMAND("slice", GOLDEN, path, "--rank", "0/3", "--shards", "2"), "3 ranks are no grid of 2 shards a stage"},
         {COMMAND("slice", GOLDEN, path, "--rank", "0/4", "--shards", "2", "--stages", "3"), "4 ranks are no grid of 2"},
         {COMMAND("slice", GOLDEN, path, "--rank", "0/2", "--shards", "2"), "2 shards cannot share 2 KV heads"},
