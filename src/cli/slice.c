@@ -170,8 +170,6 @@ static gptoss_status extent_of_rank(const arguments *a, const request *r, uint32
     model_sizes_free(&sizes);
     if (status != GPTOSS_OK) return status;
     const plan_rank *has = &p.rank[rank];
-    plan_range output = has->output_rows;
-    if (r->shards == 1) output = (plan_range){0, rank + 1 == r->stages ? hp->n_vocab : 0}; /* as one stage works */
     *out = (extent){.layer_begin = has->layer_begin,
                     .layer_end = has->layer_end,
                     .kv_head_begin = has->kv_heads.begin,
@@ -180,8 +178,8 @@ static gptoss_status extent_of_rank(const arguments *a, const request *r, uint32
                     .expert_end = a->experts ? r->what.expert_end : has->experts.end,
                     .embedding_begin = has->embedding_rows.begin,
                     .embedding_end = has->embedding_rows.end,
-                    .output_begin = output.begin,
-                    .output_end = output.end};
+                    .output_begin = has->output_rows.begin,
+                    .output_end = has->output_rows.end};
     placement_free(&p);
     return GPTOSS_OK;
 }

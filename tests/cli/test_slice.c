@@ -6,46 +6,52 @@
 #include "process.h"
 
 #define GOLDEN TEST_DATA "/golden/like-q4_k_m.gguf"
+#define SHARED TEST_DATA "/golden/q8_0-mxfp4.gguf" /* whose heads can be parted */
 #define COMMAND(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* The same 40 tokens from slices on `ranks` ranks as from the whole file. */
-static void compare_answers(void **state, const char *model, int ranks, bool fallback) {
+/* The lines that `run` writes of 40 tokens, but for the summary, which has times in it; the caller frees them. */
+static char *answer_lines(const char *model, int ranks, const char *const *flags) {
+    const char *command[24] = {"run",          "--gguf", model,          "--prompt", "Why?",
+                               "--no-harmony", "--json", "--max-tokens", "40"};
+    for (size_t i = 9; *flags; i++) command[i] = *flags++;
+    process_result answer = process_expect(ranks, command, 0, "\"token\"", "");
+    char *end = strstr(answer.out.data, "\"finish_reason\"");
+    assert_non_null(end);
+    assert_true(end - answer.out.data > 60);
+    char *lines = strndup(answer.out.data, (size_t)(end - answer.out.data));
+    process_free(&answer);
+    return lines;
+}
+
+/* The same tokens from slices of a grid as from the whole file: by ranks that hold the same of both. */
+static void compare_answers(void **state, const char *model, int stages, int shards, bool fallback) {
     const char *pattern = craft_path(state, "slice-%r.gguf");
-    char count[16];
-    snprintf(count, sizeof count, "%d", ranks);
-    process_expect_only(0,
-                        fallback ? COMMAND("slice", model, pattern, "--ranks", count, "--force", "--moe-fallback")
-                                 : COMMAND("slice", model, pattern, "--ranks", count, "--force"),
-                        0, "slice-0.gguf: layer", "");
-    const char *files[] = {model, pattern};
-    process_result answers[2];
-    for (int i = 0; i < 2; i++)
-        answers[i] = process_expect(i == 0 ? 0 : ranks,
-                                    fallback ? COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony",
-                                                       "--json", "--max-tokens", "40", "--moe-fallback")
-                                             : COMMAND("run", "--gguf", files[i], "--prompt", "Why?", "--no-harmony",
-                                                       "--json", "--max-tokens", "40"),
-                                    0, "\"token\"", "");
-    /* Up to the summary, which has times in it, all lines are equal. */
-    const char *ends[] = {strstr(answers[0].out.data, "\"finish_reason\""),
-                          strstr(answers[1].out.data, "\"finish_reason\"")};
-    assert_true(ends[0] && ends[1]);
-    size_t size = (size_t)(ends[0] - answers[0].out.data);
-    assert_true(size > 60);
-    assert_int_equal(ends[1] - answers[1].out.data, size);
-    assert_memory_equal(answers[0].out.data, answers[1].out.data, size);
-    process_free(&answers[0]);
-    process_free(&answers[1]);
+    char p[16], t[16];
+    snprintf(p, sizeof p, "%d", stages);
+    snprintf(t, sizeof t, "%d", shards);
+    const char *const flags[] = {"--stages", p, "--shards", t, fallback ? "--moe-fallback" : NULL, NULL};
+    const char *command[16] = {"slice", model, pattern, "--force"};
+    memcpy(command + 4, flags, sizeof flags);
+    process_expect_only(0, command, 0, "slice-0.gguf: layer", "");
+    char *whole = shards == 1 ? answer_lines(model, 0, flags + (fallback ? 4 : 5)) /* on one rank */
+                              : answer_lines(model, stages * shards, flags);
+    char *parts = answer_lines(pattern, stages * shards, flags);
+    assert_string_equal(whole, parts);
+    free(whole);
+    free(parts);
 }
 
 static void answers_from_slices_are_those_of_the_whole_file(void **state) {
     for (const char *const *name = golden_names; *name; name++) {
         char model[512];
         snprintf(model, sizeof model, TEST_DATA "/golden/%s.gguf", *name);
-        compare_answers(state, model, 1 + (int)(name - golden_names) % 4, false);
+        compare_answers(state, model, 1 + (int)(name - golden_names) % 4, 1, false);
     }
-    for (int ranks = 1; ranks <= 4; ranks++) compare_answers(state, DEMO_MODEL, ranks, false);
-    compare_answers(state, GOLDEN, 3, true);
+    for (int ranks = 1; ranks <= 4; ranks++) compare_answers(state, DEMO_MODEL, ranks, 1, false);
+    compare_answers(state, GOLDEN, 3, 1, true);
+    compare_answers(state, SHARED, 1, 2, false);
+    compare_answers(state, SHARED, 2, 2, false);
+    compare_answers(state, SHARED, 1, 2, true);
 }
 
 /* Some ranks have the file, others slices, and those hold more than is needed. */
@@ -114,7 +120,6 @@ static void inspect_tells_that_a_file_is_a_slice(void **state) {
 
 /* Each row of the grid has its layers, and in it each shard its heads and experts; nothing is in two files. */
 static void slices_of_a_grid_have_the_shards_parts(void **state) {
-    static const char *const model = TEST_DATA "/golden/q8_0-mxfp4.gguf";
     static const char *const parts[] = {
         "layers 0 to 1 of 4, KV head 0 of 2, experts 0 to 3 of 8, embedding rows 0 to ",
         "layers 0 to 1 of 4, KV head 1 of 2, experts 4 to 7 of 8, embedding rows ",
@@ -122,7 +127,7 @@ static void slices_of_a_grid_have_the_shards_parts(void **state) {
         "layers 2 to 3 of 4, KV head 1 of 2, experts 4 to 7 of 8, no embedding rows, output rows ",
     };
     const char *pattern = craft_path(state, "grid-%r.gguf");
-    process_expect_only(0, COMMAND("slice", model, pattern, "--stages", "2", "--shards", "2"), 0, "grid-3.gguf: layer",
+    process_expect_only(0, COMMAND("slice", SHARED, pattern, "--stages", "2", "--shards", "2"), 0, "grid-3.gguf: layer",
                         "");
     for (int i = 0; i < 4; i++) {
         char name[16], rank[8];
@@ -132,11 +137,11 @@ static void slices_of_a_grid_have_the_shards_parts(void **state) {
         process_expect_only(0, COMMAND("inspect", path), 0, parts[i], "");
         process_expect_only(0, COMMAND("inspect", path), 0, i == 0 ? "with the tokenizer" : "output rows", "");
         /* One at a time they are the same. */
-        process_expect_only(0, COMMAND("slice", model, alone, "--rank", rank, "--shards", "2", "--force"), 0, "", "");
+        process_expect_only(0, COMMAND("slice", SHARED, alone, "--rank", rank, "--shards", "2", "--force"), 0, "", "");
         craft_assert_same_file(path, alone);
     }
     process_expect_only(
-        0, COMMAND("slice", model, craft_path(state, "grid-%r.gguf"), "--shards", "2", "--moe-fallback", "--force"), 0,
+        0, COMMAND("slice", SHARED, craft_path(state, "grid-%r.gguf"), "--shards", "2", "--moe-fallback", "--force"), 0,
         "KV head 1 of 2, no experts, ", "");
 }
 
