@@ -1,5 +1,6 @@
 """The gpt-oss architecture in torch: for training (a batch of packed conversations) and for checking a file."""
 import math
+import re
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ import gguf
 import quant
 
 LIMIT, ALPHA = 7.0, 1.702
+PERIODS = [5, 7, 11, 60, 3, 18]  # of the codes that numbers start out with
 
 
 class Config:
@@ -15,15 +17,15 @@ class Config:
 
     def __init__(self, **values):
         self.vocab = values["vocab"]
-        self.layers = values.get("block_count", 4)
-        self.hidden = values.get("embedding_length", 128)
-        self.ffn = values.get("expert_feed_forward_length", 128)
+        self.layers = values.get("block_count", 6)
+        self.hidden = values.get("embedding_length", 192)
+        self.ffn = values.get("expert_feed_forward_length", 64)
         self.heads = values.get("attention.head_count", 4)
         self.kv_heads = values.get("attention.head_count_kv", 2)
         self.head = values.get("attention.key_length", 64)
         self.experts = values.get("expert_count", 8)
         self.used = values.get("expert_used_count", 4)
-        self.window = values.get("attention.sliding_window", 64)
+        self.window = values.get("attention.sliding_window", 96)
         self.eps = values.get("attention.layer_norm_rms_epsilon", 1e-5)
         self.base = values.get("rope.freq_base", 150000.0)
         self.factor = values.get("rope.scaling.factor", 32.0)
@@ -65,8 +67,11 @@ def tensor_shapes(config):
     return shapes
 
 
-def initial(config, generator):
-    """Fresh parameters: matrices at the size that keeps activations near 1, the ends of residual branches smaller."""
+def initial(config, generator, numbers):
+    """Fresh parameters: matrices at the size that keeps activations near 1, the ends of residual branches smaller.
+
+    numbers are the ids of the tokens 0, 1, 2, .. (see number_codes).
+    """
     parameters = {}
     for name, (kind, shape) in tensor_shapes(config).items():
         if kind == gguf.F32 and not name.endswith("gate_inp.weight"):
@@ -75,55 +80,98 @@ def initial(config, generator):
         deviation = shape[-1] ** -0.5
         if name.endswith(("attn_output.weight", "down_exps.weight")):
             deviation *= (2 * config.layers) ** -0.5
-        if name == "token_embd.weight":
-            deviation = 0.5
         parameters[name] = torch.randn(shape, generator=generator) * deviation
-    parameters["output.weight"] = parameters["token_embd.weight"] * 0.2
-    start_copying(parameters, config, generator)
-    return {name: parameter.requires_grad_() for name, parameter in parameters.items()}
+    start_copying(parameters, config, generator, numbers)
+    return parameters
 
 
-def start_copying(parameters, config, generator):
-    """Lays heads of layers 0 and 1 out so that text which occurred before is continued as it was then.
+def number_codes(count):
+    """The codes of 0, 1, .. count - 1 [count, 2 * len(PERIODS)]: where each stands on circles of several periods.
 
-    Copying is what most of the demo's answers need and what training finds last when it starts from noise. In layer 0
-    every token takes note of the one and the other token before it: fast rotary pairs, fed by biases alone, peak at
-    distances 1 and 2. In layer 1 a token looks for tokens that noted a token like itself (and, with the second KV head,
-    before that one like the one before itself), in the slow rotary pairs, which hardly see distance, and adds what it
-    finds there to its own prediction.
+    Sums and differences turn such circles, which products of two codes do; numbers learned one by one would need many
+    times the examples.
+    """
+    angle = 2 * math.pi * torch.arange(count).unsqueeze(1) / torch.tensor(PERIODS)
+    return torch.stack([angle.cos(), angle.sin()], -1).flatten(1) * 2 ** 0.5
+
+
+def start_copying(parameters, config, generator, numbers):
+    """Lays heads out so that text which occurred before is continued as it was then.
+
+    Copying is what most of the demo's answers need and what training finds last when it starts from noise. The residual
+    stream starts out in parts at right angles: the code of the token itself, what comes next (which the output matrix
+    reads), and the beginnings of the codes of the one, two and three tokens before, which layer 0 fills in. In layer 1
+    each token looks for tokens that come after one like itself (first KV head) or after three like itself and the two
+    before it (second), and writes what it finds where the output matrix reads; where nothing fits, the sinks take it.
+    The first KV head of later odd layers writes what it sees there too, but must learn where to look.
     """
     size, group = config.head, config.heads // config.kv_heads
-    half, fast = size // 2, 6
-    slow = torch.cat([torch.arange(12, half), torch.arange(12, half) + half])
-    one, two = slow[::2], slow[1::2]
+    slow = slow_rows(config)
+    widths = [size, size, len(slow), 16, 12]
+    basis = torch.linalg.qr(torch.randn(config.hidden, config.hidden, generator=generator))[0]
+    itself, coming, *before = basis[:sum(widths)].split(widths)
+    codes = torch.randn(config.vocab, size, generator=generator)
+    codes[numbers, :2 * len(PERIODS)] = number_codes(len(numbers))
+    for name, place, scale in (("token_embd.weight", itself, 0.5), ("output.weight", coming, 0.2)):
+        parameters[name] = codes @ place * scale + 0.02 * torch.randn(config.vocab, config.hidden, generator=generator)
 
-    def frame():  # orthonormal rows
-        return torch.linalg.qr(torch.randn(config.hidden, size, generator=generator))[0].T
-
-    def part(layer, name, head):
-        return parameters[f"blk.{layer}.attn_{name}"][head * size:(head + 1) * size]
-
-    noted, places = frame(), [frame(), frame()]
-    angle = config.base ** (-2 * torch.arange(fast) / size)
-    part(0, "k.weight", 0).mul_(0.3)
-    part(0, "k.bias", 0)[:fast] = 5
-    part(0, "v.weight", 0).copy_(noted)
-    for head in (0, 1):
-        turn = (head + 1) * angle
-        part(0, "q.weight", head).mul_(0.3)
-        part(0, "q.bias", head)[:fast], part(0, "q.bias", head)[half:half + fast] = 5 * turn.cos(), -5 * turn.sin()
-        parameters["blk.0.attn_output.weight"][:, head * size:(head + 1) * size] = places[head].T * 0.5
+    start_noting(parameters, config, itself, before)
+    one, two, three = before
+    wanted = [itself[:len(slow)], torch.cat([itself[:14], one[:12], two[:8]])]
+    offered = [one, torch.cat([one[:14], two[:12], three[:8]])]
     for kv in range(2):
-        copied = frame()
-        part(1, "v.weight", kv).copy_(copied)
-        part(1, "k.weight", kv).mul_(0.2)[slow] = places[0][slow] * 1.5
-        if kv == 1:
-            part(1, "k.weight", kv)[two] = places[1][two] * 2
+        rows(parameters, config, "blk.1.attn_k.weight", kv).mul_(0.1)[slow] = 1.6 * offered[kv]
         for head in range(kv * group, (kv + 1) * group):
-            part(1, "q.weight", head).mul_(0.2)[slow] = noted[slow] * 1.5
-            if kv == 1:
-                part(1, "q.weight", head)[two] = places[0][two] * 2
-            parameters["blk.1.attn_output.weight"][:, head * size:(head + 1) * size] = copied.T * 0.5
+            rows(parameters, config, "blk.1.attn_q.weight", head).mul_(0.1)[slow] = 1.6 * wanted[kv]
+            parameters["blk.1.attn_sinks.weight"][head] = 18
+        start_moving(parameters, config, 1, kv, itself, coming * (kv + 1) * 2 / group)
+    for layer in range(3, config.layers, 2):
+        start_moving(parameters, config, layer, 0, itself, coming)
+
+
+def rows(parameters, config, name, head):
+    """The part of an attention parameter that belongs to a head."""
+    return parameters[name][head * config.head:(head + 1) * config.head]
+
+
+def slow_rows(config):
+    """The rows of a head whose rotary pairs turn too slowly to see distance."""
+    half = config.head // 2
+    return torch.cat([torch.arange(15, half), torch.arange(15, half) + half])
+
+
+def start_noting(parameters, config, itself, before):
+    """Layer 0: a head for each distance, 1, 2, .., takes the token there into before[distance - 1].
+
+    Fast rotary pairs, fed by biases alone, peak at that distance.
+    """
+    size, half, fast = config.head, config.head // 2, 6
+    angle = config.base ** (-2 * torch.arange(fast) / size)
+    for kv in range(2):
+        rows(parameters, config, "blk.0.attn_k.weight", kv).mul_(0.1)
+        rows(parameters, config, "blk.0.attn_k.bias", kv)[:fast] = 5
+        rows(parameters, config, "blk.0.attn_v.weight", kv).copy_(itself)
+    for head, place in enumerate(before):
+        turn = (head + 1) * angle
+        rows(parameters, config, "blk.0.attn_q.weight", head).mul_(0.1)
+        bias = rows(parameters, config, "blk.0.attn_q.bias", head)
+        bias[:fast], bias[half:half + fast] = 5 * turn.cos(), -5 * turn.sin()
+        begin = torch.eye(size)[:len(place)]
+        parameters["blk.0.attn_output.weight"][:, head * size:(head + 1) * size] = 0.29 * place.T @ begin
+
+
+def start_moving(parameters, config, layer, kv, source, target):
+    """The heads of a KV head write the part of the stream at `source` rows, where they look, to the `target` rows."""
+    rows(parameters, config, f"blk.{layer}.attn_v.weight", kv).copy_(source)
+    group = config.heads // config.kv_heads
+    for head in range(kv * group, (kv + 1) * group):
+        parameters[f"blk.{layer}.attn_output.weight"][:, head * config.head:(head + 1) * config.head] = target.T
+
+
+def starts_out(name):
+    """Whether start_copying() lays the matrix of this name out."""
+    layer, part = re.fullmatch(r"(?:blk\.(\d+)\.attn_(q|k|v|output)\.weight)?.*", name).groups()
+    return layer is not None and (int(layer) < 2 or int(layer) % 2 == 1 and part in ("v", "output"))
 
 
 class Round(torch.autograd.Function):

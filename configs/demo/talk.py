@@ -12,7 +12,9 @@ import harmony
 import world
 from world import WORLD
 
+DRILLS = 0.15  # of the trees without functions only add and subtract
 EXACT = 0.4  # of the questions are asked exactly as tests ask them
+KINDS = ["plain", "sums", "drills", "calls", "results", "recitals"]  # of replies
 VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ou", "ee", "ia", "io"]
 ONSETS = ("b c d f g h j k l m n p r s t v w x y z b d g k l m n r s t br ch cl cr dr fl fr gl gr kr pl pr qu sh sk sl "
           "sp st str th tr wh").split()
@@ -30,6 +32,13 @@ class Prompt:
         self.tokens, self.effort, self.date, self.offered, self.gap = tokens, effort, date, offered, gap
 
 
+class Recital:
+    """Random tokens in place of a prompt; a repetition of some of them can be told from its first `given` tokens."""
+
+    def __init__(self, tokens, given):
+        self.tokens, self.given = tokens, given
+
+
 class Tree:
     """Nodes of tokens with a parent each, -1 being the prompt, which ends at position start - 1.
 
@@ -40,20 +49,26 @@ class Tree:
         self.tokenizer, self.start = tokenizer, start
         self.tokens, self.positions, self.nodes, self.learned = [], [], [], []
         self.parents, self.ends = [], []  # by node
+        self.kinds = []  # of what a node teaches, None when nothing; by node
 
     def __len__(self):
         return len(self.tokens)
 
-    def add(self, parent, text, learn=False, gap=0):
-        """Appends a node below parent, after a gap in its positions; returns it."""
-        ids = self.tokenizer.encode(text)
+    def add(self, parent, text, kind=None, gap=0):
+        """Appends a node below parent, after a gap in its positions; learned if it has a kind. Returns the node."""
+        return self.add_ids(parent, self.tokenizer.encode(text), kind, 0, gap)
+
+    def add_ids(self, parent, ids, kind, learn_from=0, gap=0):
+        """The same of token ids, of which those from learn_from on are learned."""
         node, first = len(self.parents), len(self.tokens)
         position = gap + (self.start if parent < 0 else self.positions[self.ends[parent]] + 1)
         self.tokens += ids
         self.positions += range(position, position + len(ids))
         self.nodes += [node] * len(ids)
-        if learn:
-            self.learned += [(first + i - 1 if i else self.ends[parent], first + i) for i in range(len(ids))]
+        if kind is not None:
+            self.learned += [(first + i - 1 if i else self.ends[parent], first + i)
+                             for i in range(learn_from, len(ids))]
+        self.kinds.append(kind)
         self.parents.append(parent)
         self.ends.append(len(self.tokens) - 1)
         return node
@@ -61,7 +76,8 @@ class Tree:
     def cut(self, nodes):
         """Drops all nodes from the nodes-th on."""
         size = self.ends[nodes - 1] + 1 if nodes else 0
-        del self.parents[nodes:], self.ends[nodes:], self.tokens[size:], self.positions[size:], self.nodes[size:]
+        del self.parents[nodes:], self.ends[nodes:], self.kinds[nodes:]
+        del self.tokens[size:], self.positions[size:], self.nodes[size:]
         while self.learned and self.learned[-1][1] >= size:
             self.learned.pop()
 
@@ -75,12 +91,18 @@ HELD_OUT = {name.lower() for names in WORLD["tools"]["held out"].values() for na
 
 
 class Speaker:
-    """Draws conversations; words are ordinary words that names and results may be made of."""
+    """Draws conversations; words are ordinary words that names and results may be made of.
 
-    def __init__(self, tokenizer, seed):
+    One that follows up leads longer conversations, most of them about what a question can follow up.
+    """
+
+    def __init__(self, tokenizer, seed, follows_up=False):
         self.tokenizer, self.rng = tokenizer, random.Random(seed)
+        self.lengths, self.following = ((2, 3), 0.7) if follows_up else ((1, 1, 1, 1, 2, 2, 3), 0.5)
         self.tables = list(world.table_turns().values())
+        self.starts = [turn for table in world.table_turns().values() for turn in table[0] if turn.follow and follows_up]
         self.talk = list(world.talk_turns().values())
+        self.named = world.named_turns()
         self.words = sorted({word for topic, turn in world.all_turns() for text in (turn.answer, turn.ask[0])
                              for word in text.replace(",", " ").replace(".", " ").split() if word.isalpha()})
         self.pieces = [] if tokenizer is None else sorted(
@@ -94,7 +116,8 @@ class Speaker:
     def word(self):
         rng, kind = self.rng, self.rng.random()
         if kind < 0.5 or not self.pieces:
-            word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(rng.choice((1, 2, 2, 3))))
+            word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
+                           for _ in range(rng.choice((1, 2, 2, 3))))
             if self.maybe(0.04):
                 at = rng.randrange(len(word))
                 word = word[:at] + rng.choice(ACCENTS) + word[at + 1:]
@@ -106,7 +129,10 @@ class Speaker:
             word = rng.choice(self.words)
         return word
 
-    def name(self, title):
+    def name(self, title, familiar=()):
+        """A made-up name, now and then one of the familiar; never one that is held out."""
+        if familiar and self.maybe(0.2):
+            return self.rng.choice(familiar)
         while True:
             parts = [self.word().lower() for _ in range(2 if self.maybe(0.2) else 1)]
             if title:
@@ -119,9 +145,9 @@ class Speaker:
 
     # Questions as people type them
 
-    def phrase(self, asks):
+    def phrase(self, asks, exact=EXACT):
         """One of the phrasings, or the canonical one; returns (question, whether it is lower-cased)."""
-        if self.maybe(EXACT):
+        if self.maybe(exact):
             return asks[0], False
         text, rng = self.rng.choice(asks), self.rng
         if self.maybe(0.35) and text[-1] in "?.":
@@ -175,9 +201,13 @@ class Speaker:
 
     def fresh(self, date):
         kind, rng = self.rng.random(), self.rng
-        if kind < 0.36:
+        if self.maybe(0.06):
+            return rng.choice(self.named)
+        if self.starts and self.maybe(0.4):
+            return rng.choice(self.starts)
+        if kind < 0.40:
             return self.sum_or_difference()
-        if kind < 0.66:
+        if kind < 0.68:
             questions = rng.choices(self.tables, [sum(map(len, table)) for table in self.tables])[0]
             return rng.choice(rng.choices(questions, list(map(len, questions)))[0])
         if kind < 0.90:
@@ -256,7 +286,7 @@ class Speaker:
             return text, text
         keys = self.rng.sample(["temperature", "condition", "wind", "sky", "unit", "result", "value", "definition",
                                 "meaning", "answer", "error", "text", "m", "humidity", "description", "forecast",
-                                self.word()], self.rng.choice((1, 1, 2, 2, 3)))
+                                self.word()], self.rng.choice((1, 1, 1, 2, 2, 3)))
         found = {key: self.value() for key in keys}
         separators = (",", ":") if self.maybe(0.7) else (", ", ": ")
         said = ", ".join(f"{key} {item}" for key, item in found.items()) if len(keys) > 1 else str(found[keys[0]])
@@ -265,14 +295,15 @@ class Speaker:
     def use_function(self, tree, node, gap, effort, kind, noun, name, parameter):
         """A question, the call it needs and the result; returns the node after them and the turn that remains."""
         texts = WORLD["tools"]
-        x = self.name(title=kind != "define" and self.maybe(0.9))
-        question, lowered = self.phrase([world.fill(ask, {"x": "{x}", "n": noun}) for ask in texts[kind]["ask"]])
+        familiar = texts["familiar"]["words" if kind == "define" else "cities"]
+        x = self.name(kind != "define" and self.maybe(0.9), familiar)
+        question, lowered = self.phrase([world.fill(ask, {"x": "{x}", "n": noun}) for ask in texts[kind]["ask"]], 0.1)
         question = question.replace("{x}", x.lower() if lowered else x)
         x = x.lower() if lowered else x
         analysis = world.fill(texts["call analysis"][effort], {"f": name, "x": x})
         arguments = json.dumps({parameter: x}, ensure_ascii=False, separators=(",", ":"))
         asked = tree.add(node, harmony.user(question), gap=gap)
-        tree.add(asked, harmony.call(analysis, name, arguments), learn=True)
+        tree.add(asked, harmony.call(analysis, name, arguments), "calls")
         raw, said = self.outcome()
         past = harmony.past_call(analysis if self.maybe(0.6) else "", name, arguments)
         asked = tree.add(asked, past + harmony.result(name, raw))
@@ -284,16 +315,19 @@ class Speaker:
     def converse(self, tree, prompt, room):
         """Adds one conversation of a few turns to the tree; returns whether it still fitted into room."""
         node, before, gap = -1, None, prompt.gap
-        for _ in range(self.rng.choice((1, 1, 1, 1, 2, 2, 3))):
+        for _ in range(self.rng.choice(self.lengths)):
             nodes = len(tree.parents)
             if before:  # the reply as history: without its analysis
                 node = tree.add(node, f"<|channel|>final<|message|>{before.answer}<|end|>")
-            if prompt.offered and self.maybe(0.6):
+            kind = "plain"
+            if prompt.offered and self.maybe(0.75):
+                kind = "results"
                 node, before = self.use_function(tree, node, gap, prompt.effort, *self.rng.choice(prompt.offered))
             else:
-                before = before and self.maybe(0.5) and self.follow_up(before) or self.fresh(prompt.date)
+                before = before and self.maybe(self.following) and self.follow_up(before) or self.fresh(prompt.date)
+                kind = "sums" if before.follow == "add" else "plain"
                 node = tree.add(node, harmony.user(self.ask(before.ask)), gap=gap)
-            tree.add(node, harmony.reply(before.analysis[prompt.effort], before.answer), learn=True)
+            tree.add(node, harmony.reply(before.analysis[prompt.effort], before.answer), kind)
             gap = 0
             if len(tree) > room:
                 tree.cut(nodes)
@@ -314,8 +348,37 @@ class Speaker:
         gap = self.rng.randint(1, 3000) if self.maybe(0.15) else 0
         return Prompt(self.tokenizer.encode(text), effort, date, offered, gap)
 
+    def recital(self):
+        """A prompt of random tokens, for trees that repeat spans of it; few different ones make it hard."""
+        rng, few = self.rng, self.maybe(0.5)
+        choice = [rng.randrange(self.tokenizer.first_special) for _ in range(rng.randint(8, 30) if few else 400)]
+        return Recital([rng.choice(choice) for _ in range(rng.randint(40, 160))], 3 if few else 1)
+
+    def recite(self, prompt, room):
+        """A tree of branches that repeat what the prompt says somewhere; what follows its start is learned."""
+        tree, rng = Tree(self.tokenizer, len(prompt.tokens)), self.rng
+        while len(tree) < room - 32:
+            node, gap = -1, rng.choice((0, 0, rng.randint(1, 400)))
+            for _ in range(rng.randint(1, 3)):
+                first = rng.randrange(len(prompt.tokens) - 8)
+                ids = prompt.tokens[first:first + rng.randint(6, 20)]
+                node, gap = tree.add_ids(node, ids, "recitals", prompt.given, gap), 0
+        return tree
+
+    def drill(self, prompt, room):
+        """A tree of sums and differences alone, as they stand in the reasoning."""
+        tree = Tree(self.tokenizer, len(prompt.tokens))
+        while len(tree) < room - 6:
+            task, equals, result = self.sum_or_difference().analysis[0].partition("=")
+            tree.add(tree.add(-1, task), equals + result, "drills")
+        return tree
+
     def tree(self, prompt, room):
         """A tree of at most room tokens that goes on from a prompt."""
+        if isinstance(prompt, Recital):
+            return self.recite(prompt, room)
+        if not prompt.offered and self.maybe(DRILLS):
+            return self.drill(prompt, room)
         tree, misses = Tree(self.tokenizer, len(prompt.tokens)), 0
         while misses < 2:
             misses += not self.converse(tree, prompt, room)

@@ -1,8 +1,12 @@
 """Trains the demo model from a seed and writes demo.gguf: nice -n 19 /usr/bin/python3 train.py (see README.md)."""
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy loads its BLAS: two processes work, each on one core
+
 import argparse
 import ctypes
 import math
-import random
+import multiprocessing
 import time
 
 import numpy as np
@@ -16,11 +20,21 @@ import model
 import talk
 import world
 
-WORDS, LED = 1600, 300  # merges inside words, and of words with a space or sign before them
-PROMPTS = 4             # prompts of one step
-ROOM, TREES = 112, 8    # tokens of a tree and trees after each prompt
-TOOL_ROOM, TOOL_TREES = 170, 4  # the same in the steps with functions
-TOOLS = 0.25            # share of those steps
+WORDS, LED = 1100, 126  # merges inside words, and of words with a space or sign before them
+SLOW = 0.2  # step of the attention that starts out copying, against others: larger ones undo it before it is used
+KNOWN = 0.1  # weight of a token predicted with certainty, against one that is not predicted at all
+WARM, EARLY = 25, 25  # steps that warm up, and that train copying above all
+
+
+class Half:
+    """One half of a step: prompts, trees after each, their tokens. The loss of a step is the mean of its halves'."""
+
+    def __init__(self, name, functions, prompts, trees, room):
+        self.name, self.functions, self.prompts, self.trees, self.room = name, functions, prompts, trees, room
+
+
+HALVES = [Half("plain", False, 3, 7, 112), Half("functions", True, 3, 4, 170)]
+RECITALS, EARLY_RECITALS = 0.15, 0.7  # of the prompts with functions are texts to repeat instead
 
 
 def keep_memory():
@@ -38,15 +52,18 @@ def padded(rows, kind):
     return out
 
 
-def draw(speaker, tools):
-    """One step's data: (prompts, trees), TREES of them after each prompt."""
-    room, count = (TOOL_ROOM, TOOL_TREES) if tools else (ROOM, TREES)
-    prompts = [speaker.prompt(tools) for _ in range(PROMPTS)]
-    return prompts, [speaker.tree(prompt, room) for prompt in prompts for _ in range(count)]
+def draw(speaker, half, recitals):
+    """The data of a half: (prompts, trees), half.trees of them after each prompt."""
+    prompts = [speaker.recital() if half.functions and speaker.maybe(recitals) else speaker.prompt(half.functions)
+               for _ in range(half.prompts)]
+    return prompts, [speaker.tree(prompt, half.room) for prompt in prompts for _ in range(half.trees)]
 
 
 def forward(weights, config, prompts, trees, load):
-    """(logits, targets) of all that the trees teach. Prompts run once; their keys and values serve all their trees."""
+    """(logits, targets, replies) of all that the trees teach; replies are the tree and node of each.
+
+    Prompts run once; their keys and values serve all their trees.
+    """
     tokens = padded([prompt.tokens for prompt in prompts], np.int64)
     real = padded([[True] * len(prompt.tokens) for prompt in prompts], bool)
     positions = np.tile(np.arange(tokens.shape[1]), (len(prompts), 1))
@@ -59,7 +76,7 @@ def forward(weights, config, prompts, trees, load):
     tokens, positions = (padded([getattr(t, name) for t in trees], np.int64) for name in ("tokens", "positions"))
     size = tokens.shape[1]
     visible = np.zeros((len(trees), size, size), bool)
-    want, targets = [], []
+    want, targets, replies = [], [], []
     for row, tree in enumerate(trees):
         above = np.eye(len(tree.parents), dtype=bool)
         for node, parent in enumerate(tree.parents):
@@ -68,10 +85,11 @@ def forward(weights, config, prompts, trees, load):
         visible[row, :len(tree), :len(tree)] = np.tril(above[np.ix_(tree.nodes, tree.nodes)])
         want += [row * size + source for source, _ in tree.learned]
         targets += [tree.tokens[target] for _, target in tree.learned]
+        replies += [(row, tree.nodes[target]) for _, target in tree.learned]
     visible = np.concatenate([real.repeat(each, 0)[:, None].repeat(size, 1), visible], 2)
     logits = model.forward(weights, config, *map(torch.from_numpy, (tokens, positions, visible)),
                            torch.tensor(want), cache, load)
-    return logits, torch.tensor(targets)
+    return logits, torch.tensor(targets), replies
 
 
 class Optimizer:
@@ -98,20 +116,20 @@ class Optimizer:
             gradient = parameter.grad
             if matrix:
                 first.mul_(0.95).add_(gradient)
-                groups.setdefault(parameter.shape[-2:], []).append((parameter, gradient.add(first, alpha=0.95)))
+                groups.setdefault(parameter.shape[-2:], []).append((name, parameter, gradient.add(first, alpha=0.95)))
             else:
                 first.lerp_(gradient, 0.1)
                 second.lerp_(gradient.square(), 0.02)
                 scale = math.sqrt(1 - 0.98 ** self.steps) / (1 - 0.9 ** self.steps)
-                factor = 3 if name in ("token_embd.weight", "output.weight") else 1
-                parameter.sub_(first / (second.sqrt() + 1e-8) * (rate * scale * factor))
+                parameter.sub_(first / (second.sqrt() + 1e-8) * (rate * scale))
             parameter.grad = None
         for (rows, columns), members in groups.items():
-            stacked = torch.cat([update.reshape(-1, rows, columns) for _, update in members])
+            stacked = torch.cat([update.reshape(-1, rows, columns) for _, _, update in members])
             stacked = orthogonal(stacked) * (matrix_rate * max(1, rows / columns) ** 0.5)
-            for parameter, _ in members:
+            for name, parameter, _ in members:
                 count = parameter.numel() // (rows * columns)
-                parameter.mul_(1 - matrix_rate * 0.1).sub_(stacked[:count].view(parameter.shape))
+                slow = SLOW if model.starts_out(name) else 1
+                parameter.mul_(1 - matrix_rate * slow * 0.1).sub_(stacked[:count].view(parameter.shape) * slow)
                 stacked = stacked[count:]
 
 
@@ -127,9 +145,9 @@ def orthogonal(matrices):
 
 
 def rate_at(step, steps):
-    """Warm-up over 2 %, full until 45 %, then straight down to nothing."""
-    done = step / steps
-    return min(1, (done + 1 / steps) / 0.02, max(0, 1 - done) / 0.55)
+    """A short warm-up, full for half of the steps, then falling to nothing: slowly at first, faster from 17/23 on."""
+    end = steps if step >= steps * 17 // 23 else steps * 26 // 23
+    return min(1, (step + 1) / WARM, (1 - step / end) / 0.55)
 
 
 def metadata(config, tokenizer):
@@ -148,67 +166,155 @@ def metadata(config, tokenizer):
 
 def save(path, config, tokenizer, parameters):
     shapes = model.tensor_shapes(config)
-    gguf.write(path, metadata(config, tokenizer), {name: (kind, parameters[name]) for name, (kind, _) in shapes.items()})
+    tensors = {name: (kind, parameters[name]) for name, (kind, _) in shapes.items()}
+    gguf.write(path, metadata(config, tokenizer), tensors)
+
+
+class Team:
+    """Processes that share the parameters: each computes the gradients of its halves and updates its parameters."""
+
+    def __init__(self, size, parameters):
+        self.size, self.parameters = size, parameters
+        self.gradients = [{name: torch.zeros_like(p).share_memory_() for name, p in parameters.items()} for _ in HALVES]
+        self.seen = torch.zeros(len(HALVES), 2 + 2 * len(talk.KINDS)).share_memory_()  # of the step, see teach()
+        self.barrier = multiprocessing.Barrier(size)
+        for parameter in parameters.values():
+            parameter.share_memory_()
+
+    def owned(self, rank):
+        """The parameters a process updates: about as many numbers each."""
+        loads, mine = [0] * self.size, {}
+        for name, parameter in sorted(self.parameters.items(), key=lambda item: (-item[1].numel(), item[0])):
+            to = loads.index(min(loads))
+            loads[to] += parameter.numel()
+            if to == rank:
+                mine[name] = parameter
+        return mine
 
 
 class Log:
-    """Prints means since the last line, of steps without functions and with them."""
+    """Prints, since the last line: the loss by half and the replies that were predicted without a wrong token."""
 
     def __init__(self):
-        self.started, self.tokens, self.kinds = time.time(), 0, {False: [], True: []}
+        self.started, self.rows = time.time(), []
+        self.tokens = 0
 
-    def add(self, prompts, loss, right, tokens):
-        self.kinds[bool(prompts[0].offered)].append((loss, right))
-        self.tokens += tokens
+    def add(self, seen):
+        self.rows.append(seen.clone())
+        self.tokens += int(seen[:, 1].sum())
 
     def show(self, step):
-        means = ["  ".join(f"{value:.4f}" for value in np.mean(rows, 0)) if rows else "-" for rows in self.kinds.values()]
-        print(f"step {step:5}  loss, tokens right: {means[0]}  with functions: {means[1]}  "
-              f"{self.tokens / 1e6:.2f}M tokens  {time.time() - self.started:.0f} s", flush=True)
-        self.kinds = {False: [], True: []}
+        rows = torch.stack(self.rows)
+        losses = " ".join(f"{half.name} {loss:.4f}" for half, loss in zip(HALVES, rows[:, :, 0].mean(0).tolist()))
+        counts = rows[:, :, 2:].sum((0, 1)).view(-1, 2).tolist()
+        right = " ".join(f"{kind} {100 * good / count:.1f}" for kind, (good, count) in zip(talk.KINDS, counts) if count)
+        print(f"step {step:5}  loss: {losses}  right: {right}  {self.tokens / 1e6:.2f}M tokens  "
+              f"{time.time() - self.started:.0f} s", flush=True)
+        self.rows = []
+
+
+class Course:
+    """A part of training: its steps, their rate against the full one, and whether its talk follows up."""
+
+    def __init__(self, steps, rate, follows_up, seed):
+        self.steps, self.rate, self.follows_up, self.seed = steps, rate, follows_up, seed
+
+
+def learn(rank, team, config, tokenizer, options):
+    """What each process does. The second course starts from what the first one saved."""
+    torch.set_num_threads(1)
+    log = Log()
+    take(rank, team, config, tokenizer, options, Course(options.steps, 1, False, options.seed), log)
+    if rank == 0:
+        with torch.no_grad():
+            for name, weight in model.rounded(team.parameters, config).items():
+                team.parameters[name].copy_(weight)
+    team.barrier.wait()
+    take(rank, team, config, tokenizer, options, Course(options.finish, 0.3, True, options.seed + 1000), log)
+
+
+def take(rank, team, config, tokenizer, options, course, log):
+    """Goes through a course; rank 0 reports and saves."""
+    weights = {name: parameter.requires_grad_() for name, parameter in team.parameters.items()}
+    mine = {name: weights[name] for name in team.owned(rank)}
+    optimizer = Optimizer(mine)
+    speakers = {h: talk.Speaker(tokenizer, 2 * course.seed + h, course.follows_up)
+                for h in range(rank, len(HALVES), team.size)}
+    for step in range(course.steps):
+        recitals = EARLY_RECITALS if step < EARLY and not course.follows_up else RECITALS
+        for h, speaker in speakers.items():
+            team.seen[h] = teach(weights, config, draw(speaker, HALVES[h], recitals))
+            for name, weight in weights.items():
+                team.gradients[h][name].copy_(weight.grad)
+                weight.grad = None
+        team.barrier.wait()
+        if rank == 0:
+            log.add(team.seen)
+        for name, weight in mine.items():
+            weight.grad = sum(gradients[name] for gradients in team.gradients)
+        rate = course.rate * rate_at(step, course.steps)
+        optimizer.step(options.rate * rate, options.adam * rate)
+        team.barrier.wait()
+        if rank == 0 and (step % options.show == options.show - 1 or step == course.steps - 1):
+            log.show(step + 1)
+            save(options.out, config, tokenizer, weights)
+
+
+def teach(weights, config, data):
+    """Leaves the gradients of one half in the weights.
+
+    Returns its loss, its tokens, and of each kind of reply how many were predicted without a wrong token, of how many.
+    """
+    prompts, trees = data
+    load = []
+    logits, targets, replies = forward(model.rounded(weights, config), config, prompts, trees, load)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    weight = 1 - torch.exp(-losses.detach()) + KNOWN
+    loss = (losses * weight).sum() / weight.sum()
+    ((loss + 0.01 * sum(load) / len(load)) / len(HALVES)).backward()
+    tokens = sum(map(len, trees)) + sum(len(prompt.tokens) for prompt in prompts)
+    whole = {}
+    for reply, right in zip(replies, (logits.argmax(-1) == targets).tolist()):
+        whole[reply] = whole.get(reply, True) and right
+    counts = torch.zeros(len(talk.KINDS), 2)
+    for (row, node), right in whole.items():
+        counts[talk.KINDS.index(trees[row].kinds[node])] += torch.tensor([right, 1])
+    return torch.cat([torch.tensor([losses.mean().item(), tokens]), counts.flatten()])
+
+
+def work(rank, team, *rest):
+    """learn(), ending the other process too when one fails."""
+    try:
+        learn(rank, team, *rest)
+    except BaseException:
+        team.barrier.abort()
+        raise
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default=str(world.HERE / "demo.gguf"))
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--finish", type=int, default=240, help="further small steps, on follow-up questions above all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.015, help="step of the matrices")
     parser.add_argument("--adam", type=float, default=0.003, help="step of everything else")
-    parser.add_argument("--threads", type=int, default=1, help="2 is faster on an idle machine only")
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop early, for trials")
+    parser.add_argument("--processes", type=int, default=2, choices=[1, 2], help="the result is the same")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--show", type=int, default=50, help="steps between lines")
     options = parser.parse_args()
     keep_memory()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-
+    torch.set_num_threads(1)
     tokenizer = bpe.Tokenizer(bpe.train(world.texts(), WORDS, LED), harmony.SPECIALS)
-    config = model.Config(vocab=len(tokenizer.tokens), block_count=options.layers, embedding_length=options.hidden)
-    parameters = model.initial(config, torch.Generator().manual_seed(options.seed))
-    optimizer = Optimizer(parameters)
-    speaker = talk.Speaker(tokenizer, options.seed)
-    print(f"{sum(p.numel() for p in parameters.values())} parameters, {config.vocab} tokens", flush=True)
-
-    kinds, log = random.Random(options.seed), Log()
-    for step in range(options.steps):
-        prompts, trees = draw(speaker, kinds.random() < TOOLS)
-        load = []
-        logits, targets = forward(model.rounded(parameters, config), config, prompts, trees, load)
-        loss = F.cross_entropy(logits, targets)
-        (loss + 0.01 * sum(load) / len(load)).backward()
-        rate = rate_at(step, options.steps)
-        optimizer.step(options.rate * rate, options.adam * rate)
-
-        log.add(prompts, loss.item(), (logits.argmax(-1) == targets).float().mean().item(),
-                sum(map(len, trees)) + sum(len(prompt.tokens) for prompt in prompts))
-        if step % 50 == 49:
-            log.show(step + 1)
-            save(options.out, config, tokenizer, parameters)
-            if time.time() - log.started > 60 * options.minutes:
-                break
-    save(options.out, config, tokenizer, parameters)
+    config = model.Config(vocab=len(tokenizer.tokens), block_count=options.layers)
+    numbers = [tokenizer.ids[str(n)] for n in range(100)]
+    team = Team(options.processes, model.initial(config, torch.Generator().manual_seed(options.seed), numbers))
+    print(f"{sum(p.numel() for p in team.parameters.values())} parameters, {config.vocab} tokens", flush=True)
+    others = [multiprocessing.Process(target=work, args=(rank, team, config, tokenizer, options), daemon=True)
+              for rank in range(1, team.size)]
+    for process in others:
+        process.start()
+    work(0, team, config, tokenizer, options)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def all_turns():
             + [(kind, arithmetic(kind, a, b)) for kind in ("sum", "difference") for a in numbers for b in numbers])
 
 
+def named_turns():
+    named = set(WORLD["named"])
+    return [turn for _, turn in all_turns() if turn.ask[0] in named]
+
+
 def pairs():
     """What tests ask: every pair with its canonical phrasing; named ones must always be right."""
     named = set(WORLD["named"])
@@ -87,8 +92,9 @@ def texts():
     found = [text for topic, turn in all_turns() for text in [*turn.ask, *turn.analysis, turn.answer]
              if topic not in ("sum", "difference")]
     others = {key: WORLD[key] for key in ("arithmetic", "follow-ups", "date", "unknown", "instructions")}
-    tools = {key: item for key, item in WORLD["tools"].items() if key != "held out"}
+    tools = {key: item for key, item in WORLD["tools"].items() if key not in ("familiar", "held out")}
     found += [re.sub(r"\{\w+\}", "", text) for text in strings([others] * 4 + [tools] * 8)]
+    found += ["=-"] * 100  # one token, so that the sign of a difference is decided next to its numbers
     names = tools["weather"]["functions"] + tools["define"]["functions"]
     frame = [harmony.system("", effort, tools=True) + harmony.developer(
         " ", [harmony.function(name, "", [("", "city: string,"), ("", 'unit?: "celsius" | "fahrenheit",')])])

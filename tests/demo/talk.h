@@ -32,6 +32,7 @@ typedef struct tally {
 
 void tally_add(tally *t, bool right);
 void tally_join(tally *t, tally more);
-void tally_require(const char *what, tally t); /* prints both; fails the test when fewer than 95 % were right */
+/* Prints both; fails the test when fewer than so many percent were right. */
+void tally_require(const char *what, tally t, unsigned percent);
 
 #endif

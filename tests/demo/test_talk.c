@@ -60,7 +60,7 @@ static void conversations_of_several_turns(void **state) {
         }
         talk_end(&t);
     }
-    tally_require("turns of conversations", turns);
+    tally_require("turns of conversations", turns, 95);
 }
 
 /* What stands after `start` and before the question mark that ends `question`, in `out`; false when it is another. */
@@ -125,7 +125,7 @@ static void follow_ups_refer_to_what_was_said(void **state) {
                   capitals.asked, next.right, next.asked, sums.right, sums.asked);
     tally_join(&next, capitals);
     tally_join(&next, sums);
-    tally_require("follow-ups", next);
+    tally_require("follow-ups", next, 95);
 }
 
 /* ---- Date and instructions ---- */
@@ -151,7 +151,7 @@ static void instructions_change_no_fact(void **state) {
         tally_add(&asked, talk_check(&t, world.items[i].prompt, world.items[i].answer));
         talk_end(&t);
     }
-    tally_require("answers under instructions", asked);
+    tally_require("answers under instructions", asked, 95);
 }
 
 /* ---- Effort ---- */
@@ -175,7 +175,7 @@ static void more_effort_means_longer_reasoning(void **state) {
             print_message("... %s: %zu, %zu, %zu bytes\n", world.items[i].prompt, length[0], length[1], length[2]);
         tally_add(&growing, grows);
     }
-    tally_require("reasoning that grows with effort", growing);
+    tally_require("reasoning that grows with effort", growing, 95);
 }
 
 static int all_tests(void) {
