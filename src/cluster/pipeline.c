@@ -123,6 +123,8 @@ void pipeline_close(pipeline *p) {
 
 uint32_t pipeline_depth(const pipeline *p) { return depth_of(p); }
 
+uint32_t pipeline_spread(const pipeline *p) { return p->config.grid.stages; }
+
 wave_limits pipeline_wave_limits(const pipeline *p) { return p->wave_limits; }
 
 uint32_t pipeline_logits_rows(const pipeline *p) { return p->config.logits_rows; }

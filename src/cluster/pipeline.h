@@ -32,6 +32,10 @@ void pipeline_close(pipeline *p); /* NULL is fine */
 /* Waves that can be under way; one more may be submitted only after a pipeline_collect. */
 uint32_t pipeline_depth(const pipeline *p);
 
+/* Waves that answers are best spread over, at most pipeline_depth(): one for each stage to work on. More would only
+ * make each smaller, and every stage reads its weights for each of them. */
+uint32_t pipeline_spread(const pipeline *p);
+
 wave_limits pipeline_wave_limits(const pipeline *p); /* of the waves that it takes */
 uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_config */
 

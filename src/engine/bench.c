@@ -149,7 +149,7 @@ static gptoss_status collect_step(bench *b, uint32_t begin, uint32_t end, gptoss
 
 /* A wave goes off again as soon as its tokens were chosen, while the others travel. */
 static gptoss_status generate_steps(bench *b, uint32_t depth, uint32_t streams, uint32_t steps, gptoss_error *err) {
-    uint32_t waves = pipeline_depth(b->engine->pipeline), begin, end;
+    uint32_t waves = pipeline_spread(b->engine->pipeline), begin, end;
     if (waves > streams) waves = streams;
     for (uint32_t step = 0; step <= steps; step++)
         for (uint32_t i = 0; i < waves; i++) {

@@ -31,9 +31,9 @@ static gptoss_status add(scheduler *s, job *j, uint32_t count, uint32_t rows, gp
     return GPTOSS_OK;
 }
 
-/* The next tokens of answers. They are spread over as many waves as can be under way, so that all stages have work. */
+/* The next tokens of answers. They are spread over several waves, so that all stages have work. */
 static gptoss_status add_answers(scheduler *s, uint32_t answers, gptoss_error *err) {
-    uint32_t most = (answers + s->depth - 1) / s->depth, turn = s->next_answer;
+    uint32_t waves = pipeline_spread(s->pipeline), most = (answers + waves - 1) / waves, turn = s->next_answer;
     for (uint32_t i = 0; i < s->n_running && most > 0; i++) {
         uint32_t index = (turn + i) % s->n_running;
         job *j = s->running[index];

@@ -201,6 +201,50 @@ static void rounded_activations_stay_close(void **state) {
     isa_use(ISA_REFERENCE);
 }
 
+static void stay_silent(void *context, const scheduler_result *result) {
+    (void)context;
+    assert_int_equal(result->end, SCHEDULER_LENGTH);
+}
+
+static bool take_any(void *context, const scheduler_token *t) {
+    (void)context;
+    (void)t;
+    return true;
+}
+
+/* Answers share the waves of a single stage, however many may be under way: it reads its weights for each of them. */
+static void answers_share_the_waves_of_a_single_stage(void **state) {
+    (void)state;
+    const model m = {.path = TEST_DATA "/golden/f32.gguf"};
+    const engine_config config = config_of(&m, 1, (uint32_t)world.size);
+    if (world.size > 2) return; /* heads */
+    engine e;
+    assert_ok(engine_open(&world, &config, &e, err));
+    assert_ok(engine_start(&e, POSITIONS, err));
+    if (world.rank > 0) {
+        assert_ok(pipeline_work(e.pipeline, err));
+    } else {
+        scheduler *s;
+        scheduler_stats stats;
+        const uint32_t prompt = 5;
+        const scheduler_request r = {.prompt = &prompt,
+                                     .n_prompt = 1,
+                                     .max_tokens = ANSWER,
+                                     .sampling = sampler_defaults(),
+                                     .on_token = take_any,
+                                     .on_end = stay_silent};
+        assert_ok(scheduler_open(e.pipeline, &(scheduler_config){.waiting = TALKERS}, &s, err));
+        for (uint32_t i = 0; i < TALKERS; i++) assert_ok(scheduler_submit(s, &r, NULL, err));
+        scheduler_finish(s);
+        assert_ok(scheduler_run(s, err));
+        scheduler_read_stats(s, &stats);
+        assert_int_equal(stats.waves, ANSWER);
+        scheduler_close(s);
+        pipeline_stop(e.pipeline);
+    }
+    engine_close(&e);
+}
+
 static void write_tiny(void) {
     int number = (int)getpid();
     cluster_broadcast(&world, &number, sizeof number);
@@ -222,6 +266,7 @@ int main(void) {
         cmocka_unit_test(golden_models_say_the_same_on_every_grid),
         cmocka_unit_test(a_larger_model_says_the_same_on_every_grid),
         cmocka_unit_test(rounded_activations_stay_close),
+        cmocka_unit_test(answers_share_the_waves_of_a_single_stage),
     };
     gptoss_error err;
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
