@@ -9,12 +9,14 @@
 
 #include "base/mem.h"
 
-/* A cache line of its own: ringing one rank must not slow down another. */
+/* So far from the next one that no two share a cache line, wherever MPI puts them: ringing one rank must not slow down
+ * another. */
 struct bell {
-    _Alignas(64) atomic_uint rung;
+    atomic_uint rung;
     atomic_uint asleep; /* 1: the owner waits for `rung` to change */
+    char apart[120];
 };
-_Static_assert(sizeof(struct bell) == 64 && sizeof(atomic_uint) == 4, "a futex in a line of its own");
+_Static_assert(sizeof(struct bell) == 128 && sizeof(atomic_uint) == 4, "a futex in a line of its own");
 
 static gptoss_status find_bells(MPI_Comm machine, bells *b, gptoss_error *err) {
     MPI_Group here, all;
