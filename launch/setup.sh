@@ -25,6 +25,7 @@ libpcre2-dev        pcre2-devel          pcre2          library libpcre2-8 pcre2
 libxxhash-dev       xxhash-devel         xxhash         library libxxhash xxhash.h
 libsqlite3-dev      sqlite-devel         sqlite         library sqlite3 sqlite3.h
 xz-utils            xz                   xz             command xz
+procps              procps-ng            procps-ng      command pkill
 '
 
 say() { printf '%s\n' "$*"; }

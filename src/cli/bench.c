@@ -239,21 +239,26 @@ static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error 
     return status;
 }
 
+static gptoss_status settle(bench_options *o, const cluster *c, gptoss_error *err) {
+    gptoss_status status = grid_option_settle(&o->grid, c->size, err);
+    if (status == GPTOSS_OK) status = isa_option_apply(o->isa, getenv("GPTOSS_ISA"), err);
+    return status == GPTOSS_OK ? status : config_file_locate(&o->config, err);
+}
+
 int bench_command(int argc, char **argv) {
     gptoss_error err = {0};
     bench_options options;
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
-    gptoss_status status = bench_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
-    if (status == GPTOSS_OK) status = grid_option_settle(&options.grid, c.size, &err);
-    if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
-    status = cluster_agree(&c, status, &err);
+    gptoss_status status = bench_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = cluster_agree(&c, settle(&options, &c, &err), &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) bench_options_print_help();
     } else if (status == GPTOSS_OK) {
         status = link_model_use(&c, &options.link.model, &err); /* without the flag too: it tells transfers apart */
         if (status == GPTOSS_OK) status = run(&options, &c, &err);
     }
+    bench_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
     cluster_leave(&c, status);
     return code;

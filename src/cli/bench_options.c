@@ -38,6 +38,8 @@ static size_t describe(bench_options *o, option *table) {
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object instead of a table"},
         {"csv", OPTION_SWITCH, &o->csv, 0, 0, NULL, "print comma-separated values instead of a table"},
         {"plot", OPTION_TEXT, &o->plot, 0, 0, "FILE.svg", "draw speed against depth and against streams"},
+        {"config", OPTION_TEXT, &o->config.path, 0, 0, "FILE",
+         "these options from a file of rank 0: name = value lines"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };
     _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
@@ -80,8 +82,15 @@ static gptoss_status read_pace(bench_options *o, gptoss_error *err) {
 
 static option_counts only(uint64_t value) { return (option_counts){{value}, 1}; }
 
-gptoss_status bench_options_parse(int argc, char **argv, const char *environment_gguf, bench_options *out,
-                                  gptoss_error *err) {
+static gptoss_status settle(bench_options *o, gptoss_error *err) {
+    TRY(bind_option_read(o->cpu_bind, &o->bind, err));
+    TRY(link_option_read(&o->link, err));
+    TRY(read_pace(o, err));
+    return check(o, err);
+}
+
+gptoss_status bench_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf,
+                                  bench_options *out, gptoss_error *err) {
     *out = (bench_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
                            .prompt = only(512),
                            .depth = only(0),
@@ -92,13 +101,13 @@ gptoss_status bench_options_parse(int argc, char **argv, const char *environment
                            .reps = 3};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);
-    TRY(options_parse(table, count, argc, argv, NULL, err));
-    if (out->help) return GPTOSS_OK;
-    TRY(bind_option_read(out->cpu_bind, &out->bind, err));
-    TRY(link_option_read(&out->link, err));
-    TRY(read_pace(out, err));
-    return check(out, err);
+    TRY(config_file_options(c, table, count, argc, argv, &out->config, err));
+    gptoss_status status = out->help ? GPTOSS_OK : settle(out, err);
+    if (status != GPTOSS_OK) config_file_locate(&out->config, err);
+    return cluster_agree(c, status, err);
 }
+
+void bench_options_free(bench_options *o) { config_file_free(&o->config); }
 
 void bench_options_print_help(void) {
     bench_options o;

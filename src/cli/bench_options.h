@@ -2,6 +2,7 @@
 #ifndef CLI_BENCH_OPTIONS_H
 #define CLI_BENCH_OPTIONS_H
 
+#include "cli/config_file.h"
 #include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
@@ -9,6 +10,7 @@
 #include "plan/topology.h"
 
 typedef struct bench_options {
+    config_file config;
     const char *gguf;
     option_counts prompt, depth, streams, chunk, threads; /* each of them swept */
     uint64_t gen, reps, layers, seed;
@@ -23,9 +25,11 @@ typedef struct bench_options {
     bool json, csv, help;
 } bench_options;
 
-/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
-gptoss_status bench_options_parse(int argc, char **argv, const char *environment_gguf, bench_options *out,
-                                  gptoss_error *err);
+/* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of
+ * GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag, or where a file named by --config says it. */
+gptoss_status bench_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf,
+                                  bench_options *out, gptoss_error *err);
+void bench_options_free(bench_options *o);
 void bench_options_print_help(void);
 
 /* The largest of a list; 0 for an empty one. */

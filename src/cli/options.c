@@ -96,7 +96,7 @@ static gptoss_status append(option_texts *list, const char *text, gptoss_error *
     return GPTOSS_OK;
 }
 
-static gptoss_status set_value(const option *o, const char *text, gptoss_error *err) {
+gptoss_status option_set(const option *o, const char *text, gptoss_error *err) {
     switch (o->kind) {
     case OPTION_SWITCH: *(bool *)o->target = true; return GPTOSS_OK;
     case OPTION_TEXT: *(const char **)o->target = text; return GPTOSS_OK;
@@ -115,7 +115,7 @@ static const option *find(const option *options, size_t count, const char *name,
 }
 
 /* Handles argv[*at], a flag, and moves *at past what belongs to it. */
-static gptoss_status parse_flag(const option *options, size_t count, int argc, char **argv, int *at, bool *seen,
+static gptoss_status parse_flag(const option *options, size_t count, int argc, char **argv, int *at, bool *given,
                                 gptoss_error *err) {
     const char *name = argv[*at] + 2;
     const char *equals = strchr(name, '=');
@@ -124,8 +124,8 @@ static gptoss_status parse_flag(const option *options, size_t count, int argc, c
     if (!o) return refuse_unknown(options, count, name, length, err);
 
     size_t index = (size_t)(o - options);
-    if (seen[index] && o->kind != OPTION_LIST) return error_set(err, GPTOSS_MISUSE, "--%s is given twice", o->name);
-    seen[index] = true;
+    if (given[index] && o->kind != OPTION_LIST) return error_set(err, GPTOSS_MISUSE, "--%s is given twice", o->name);
+    given[index] = true;
 
     const char *value = equals ? equals + 1 : NULL;
     if (o->kind == OPTION_SWITCH && value)
@@ -138,13 +138,26 @@ static gptoss_status parse_flag(const option *options, size_t count, int argc, c
         value = argv[++*at];
     }
     ++*at;
-    return set_value(o, value, err);
+    return option_set(o, value, err);
+}
+
+gptoss_status options_find(const option *options, size_t count, const char *name, size_t length, const option **out,
+                           gptoss_error *err) {
+    *out = find(options, count, name, length);
+    return *out ? GPTOSS_OK : refuse_unknown(options, count, name, length, err);
 }
 
 gptoss_status options_parse(const option *options, size_t count, int argc, char **argv, option_texts *positional,
                             gptoss_error *err) {
-    bool *seen = NULL;
-    TRY(mem_array(count, sizeof *seen, "command line", &seen, err));
+    bool *given = NULL;
+    TRY(mem_array(count, sizeof *given, "command line", &given, err));
+    gptoss_status status = options_parse_given(options, count, argc, argv, positional, given, err);
+    free(given);
+    return status;
+}
+
+gptoss_status options_parse_given(const option *options, size_t count, int argc, char **argv, option_texts *positional,
+                                  bool *given, gptoss_error *err) {
     gptoss_status status = GPTOSS_OK;
     bool flags = true;
     int at = 1;
@@ -155,7 +168,7 @@ gptoss_status options_parse(const option *options, size_t count, int argc, char 
             flags = false;
             at++;
         } else if (flags && strncmp(text, "--", 2) == 0) {
-            status = parse_flag(options, count, argc, argv, &at, seen, err);
+            status = parse_flag(options, count, argc, argv, &at, given, err);
         } else if (flags && text[0] == '-' && text[1]) {
             status = error_set(err, GPTOSS_MISUSE, "unknown flag %.60s; flags begin with two dashes", text);
         } else if (positional) {
@@ -165,7 +178,6 @@ gptoss_status options_parse(const option *options, size_t count, int argc, char 
             status = error_set(err, GPTOSS_MISUSE, "\"%.60s\" belongs to no flag", text);
         }
     }
-    free(seen);
     return status;
 }
 

@@ -12,7 +12,7 @@ enum { OPTION_COUNTS_MAX = 32 }; /* numbers in a list */
 
 typedef enum option_kind {
     OPTION_SWITCH, /* target: bool, set to true */
-    OPTION_TEXT,   /* target: const char *, borrowed from argv */
+    OPTION_TEXT,   /* target: const char *, borrowed from argv, or from a file's text */
     OPTION_COUNT,  /* target: uint64_t within [min, max]; the suffixes K, M, G multiply by powers of 1024 */
     OPTION_COUNTS, /* target: option_counts, from "1,2,4K": each as OPTION_COUNT */
     OPTION_NUMBER, /* target: double within [min, max]; NaN is refused */
@@ -43,6 +43,17 @@ typedef struct option {
  * out of range, switch with a value, given twice. */
 gptoss_status options_parse(const option *options, size_t count, int argc, char **argv, option_texts *positional,
                             gptoss_error *err);
+
+/* The same; given[count], all false at first, tells which flags were given. */
+gptoss_status options_parse_given(const option *options, size_t count, int argc, char **argv, option_texts *positional,
+                                  bool *given, gptoss_error *err);
+
+/* The option with this name of `length` bytes; GPTOSS_MISUSE names the nearest known one. */
+gptoss_status options_find(const option *options, size_t count, const char *name, size_t length, const option **out,
+                           gptoss_error *err);
+
+/* Gives an option a value, a switch true. GPTOSS_MISUSE: see options_parse. */
+gptoss_status option_set(const option *o, const char *text, gptoss_error *err);
 
 /* Prints a line a flag to stdout. */
 void options_print_help(const option *options, size_t count);

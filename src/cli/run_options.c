@@ -63,6 +63,8 @@ static size_t describe(run_options *o, option *table) {
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
         {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
         {"dump-logits", OPTION_TEXT, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
+        {"config", OPTION_TEXT, &o->config.path, 0, 0, "FILE",
+         "these options from a file of rank 0: name = value lines"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };
     _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
@@ -134,27 +136,33 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-gptoss_status run_options_parse(int argc, char **argv, const char *environment_gguf, run_options *out,
+static gptoss_status settle(run_options *o, gptoss_error *err) {
+    o->sampling.top_k = (uint32_t)o->top_k;
+    TRY(parse_biases(o, err));
+    TRY(check(o, err));
+    if (!o->reasoning) o->reasoning = "medium";
+    if (o->system && !o->system[0]) o->system = NULL;
+    return GPTOSS_OK;
+}
+
+gptoss_status run_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf, run_options *out,
                                 gptoss_error *err) {
     *out = (run_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
                          .max_tokens = 128,
                          .sampling = sampler_defaults()};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);
-    TRY(options_parse(table, count, argc, argv, NULL, err));
-    if (out->help) return GPTOSS_OK;
-    out->sampling.top_k = (uint32_t)out->top_k;
-    TRY(parse_biases(out, err));
-    TRY(check(out, err));
-    if (!out->reasoning) out->reasoning = "medium";
-    if (out->system && !out->system[0]) out->system = NULL;
-    return GPTOSS_OK;
+    TRY(config_file_options(c, table, count, argc, argv, &out->config, err));
+    gptoss_status status = out->help ? GPTOSS_OK : settle(out, err);
+    if (status != GPTOSS_OK) config_file_locate(&out->config, err);
+    return cluster_agree(c, status, err);
 }
 
 void run_options_free(run_options *o) {
     free(o->stop.items);
     free(o->logit_bias_texts.items);
     free(o->biases);
+    config_file_free(&o->config);
 }
 
 void run_options_print_help(void) {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/config_file.h"
 #include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
@@ -13,6 +14,7 @@
 #include "kernels/attend.h"
 
 typedef struct run_options {
+    config_file config;
     const char *gguf;
     const char *prompt, *prompt_file, *tokens; /* where the prompt comes from; exactly one is given */
     const char *system;                        /* developer instructions */
@@ -44,8 +46,9 @@ typedef struct run_options {
     bool help;
 } run_options;
 
-/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
-gptoss_status run_options_parse(int argc, char **argv, const char *environment_gguf, run_options *out,
+/* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of
+ * GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag, or where a file named by --config says it. */
+gptoss_status run_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf, run_options *out,
                                 gptoss_error *err);
 void run_options_free(run_options *o);
 void run_options_print_help(void);

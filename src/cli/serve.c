@@ -168,6 +168,14 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
     return status;
 }
 
+static gptoss_status settle(serve_options *o, const cluster *c, topology_bind *bind, places *where, gptoss_error *err) {
+    gptoss_status status = grid_option_settle(&o->grid, c->size, err);
+    if (status == GPTOSS_OK) status = isa_option_apply(o->isa, getenv("GPTOSS_ISA"), err);
+    if (status == GPTOSS_OK) status = bind_option_read(o->cpu_bind, bind, err);
+    if (status != GPTOSS_OK) return config_file_locate(&o->config, err);
+    return places_find(o->gguf, o->cache, c->rank, where, err);
+}
+
 int serve_command(int argc, char **argv) {
     gptoss_error err = {0};
     serve_options options;
@@ -175,12 +183,8 @@ int serve_command(int argc, char **argv) {
     places where = {0};
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
-    gptoss_status status = serve_options_parse(argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
-    if (status == GPTOSS_OK) status = grid_option_settle(&options.grid, c.size, &err);
-    if (status == GPTOSS_OK) status = isa_option_apply(options.isa, getenv("GPTOSS_ISA"), &err);
-    if (status == GPTOSS_OK) status = bind_option_read(options.cpu_bind, &bind, &err);
-    if (status == GPTOSS_OK) status = places_find(options.gguf, options.cache, c.rank, &where, &err);
-    status = cluster_agree(&c, status, &err);
+    gptoss_status status = serve_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    if (status == GPTOSS_OK) status = cluster_agree(&c, settle(&options, &c, &bind, &where, &err), &err);
     if (status == GPTOSS_OK && options.help) {
         if (c.rank == 0) serve_options_print_help();
     } else if (status == GPTOSS_OK) {

@@ -62,6 +62,8 @@ static size_t describe(serve_options *o, option *table) {
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
+        {"config", OPTION_TEXT, &o->config.path, 0, 0, "FILE",
+         "these options from a file of rank 0: name = value lines"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };
     _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
@@ -90,9 +92,11 @@ static gptoss_status read_address(serve_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static gptoss_status read_key(serve_options *o, gptoss_error *err) {
+/* Rank 0 alone answers, and so needs the key. */
+static gptoss_status read_key(serve_options *o, int rank, gptoss_error *err) {
     if (o->api_key && o->api_key_file)
         return error_set(err, GPTOSS_MISUSE, "--api-key and --api-key-file exclude each other: give one of them");
+    if (rank > 0) return GPTOSS_OK;
     if (o->api_key_file) {
         TRY(buffer_read_file(&o->key, o->api_key_file, KEY_BYTES, err));
         o->api_key = o->key.data ? o->key.data : "";
@@ -102,10 +106,10 @@ static gptoss_status read_key(serve_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static gptoss_status check(serve_options *o, gptoss_error *err) {
+static gptoss_status check(serve_options *o, int rank, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     TRY(read_address(o, err));
-    TRY(read_key(o, err));
+    TRY(read_key(o, rank, err));
     if (!o->tls_cert != !o->tls_key)
         return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
     TRY(weights_option_read(o->weights_name, &o->weights, err));
@@ -115,8 +119,8 @@ static gptoss_status check(serve_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-gptoss_status serve_options_parse(int argc, char **argv, const char *environment_gguf, serve_options *out,
-                                  gptoss_error *err) {
+gptoss_status serve_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf,
+                                  serve_options *out, gptoss_error *err) {
     *out = (serve_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
                            .bind = "127.0.0.1:9899",
                            .max_body = 8 << 20,
@@ -131,13 +135,16 @@ gptoss_status serve_options_parse(int argc, char **argv, const char *environment
                            .resume_points = 64};
     option table[MAX_OPTIONS];
     size_t count = describe(out, table);
-    TRY(options_parse(table, count, argc, argv, NULL, err));
-    return out->help ? GPTOSS_OK : check(out, err);
+    TRY(config_file_options(c, table, count, argc, argv, &out->config, err));
+    gptoss_status status = out->help ? GPTOSS_OK : check(out, c->rank, err);
+    if (status != GPTOSS_OK) config_file_locate(&out->config, err);
+    return cluster_agree(c, status, err);
 }
 
 void serve_options_free(serve_options *o) {
     free(o->aliases.items);
     buffer_free(&o->key);
+    config_file_free(&o->config);
 }
 
 void serve_options_print_help(void) {

@@ -3,12 +3,14 @@
 #define CLI_SERVE_OPTIONS_H
 
 #include "base/buffer.h"
+#include "cli/config_file.h"
 #include "cli/grid_option.h"
 #include "cli/link_option.h"
 #include "cli/options.h"
 #include "engine/engine.h"
 
 typedef struct serve_options {
+    config_file config;
     const char *gguf;
     const char *bind;         /* HOST:PORT */
     char host[256], port[16]; /* what it names */
@@ -26,9 +28,10 @@ typedef struct serve_options {
     kv_type kv_type;
 } serve_options;
 
-/* argv[0] is the subcommand. environment_gguf: the value of GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag. */
-gptoss_status serve_options_parse(int argc, char **argv, const char *environment_gguf, serve_options *out,
-                                  gptoss_error *err);
+/* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of
+ * GPT_OSS_GGUF_PATH or NULL. GPTOSS_MISUSE names the flag, or where a file named by --config says it. */
+gptoss_status serve_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf,
+                                  serve_options *out, gptoss_error *err);
 void serve_options_free(serve_options *o);
 void serve_options_print_help(void);
 

@@ -59,16 +59,21 @@ process_result served_wait(served *s) {
     return r;
 }
 
+served served_start_command(const char *const *command) {
+    served s = {.process = process_start(command, NULL)};
+    remember_started(s.process.pid);
+    read_greeting(&s);
+    return s;
+}
+
 served served_start(int ranks, const char *const *flags) {
     const char *arguments[32] = {"serve", "--gguf", DEMO_MODEL, "--bind", "127.0.0.1:0"};
     size_t count = 5;
     for (; flags && *flags; flags++) arguments[count++] = *flags;
     arguments[count] = NULL;
     const char **command = process_command(ranks, arguments);
-    served s = {.process = process_start(command, NULL)};
+    served s = served_start_command(command);
     free(command);
-    remember_started(s.process.pid);
-    read_greeting(&s);
     return s;
 }
 
