@@ -1,5 +1,7 @@
 #include "cluster/message.h"
 
+#include "base/clock.h"
+
 static size_t parts_bytes(uint64_t n_tokens, uint64_t n_runs, uint64_t n_copies, uint64_t n_pages) {
     uint64_t bytes = n_tokens * sizeof(wave_token) + n_runs * sizeof(wave_run) + n_copies * sizeof(wave_copy) +
                      n_pages * sizeof(uint32_t);
@@ -64,4 +66,12 @@ bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limi
     if (!sound || m->kind == WAVE_STOP) return sound;
     wave w = message_wave(m);
     return message_wave_fits(&w, limits, most_rows, marks) && m->logits_rows == wave_logits_rows(&w);
+}
+
+size_t message_await(MPI_Request *request, rank_figures *waiting) {
+    if (*request == MPI_REQUEST_NULL) return 0;
+    double start = clock_seconds();
+    size_t bytes = link_wait(request);
+    waiting->waited += clock_seconds() - start;
+    return bytes;
 }

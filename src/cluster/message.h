@@ -8,6 +8,7 @@
 #ifndef CLUSTER_MESSAGE_H
 #define CLUSTER_MESSAGE_H
 
+#include "cluster/figures.h"
 #include "cluster/link.h"
 #include "cluster/tags.h"
 #include "model/wave.h"
@@ -19,7 +20,8 @@ typedef struct wave_header {
     uint32_t number; /* counts waves; jobs and results have their wave's */
     uint32_t n_tokens, n_runs, n_copies, n_pages;
     uint32_t logits_rows;
-    uint32_t reserved[9]; /* so that what is behind it begins on a cache line */
+    uint32_t reserved;    /* so that what is behind it begins on a cache line */
+    rank_figures figures; /* of a result's sender */
 } wave_header;
 _Static_assert(sizeof(wave_header) == 64, "wave header");
 
@@ -48,5 +50,8 @@ bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_r
 /* Whether the `bytes` bytes that came are the message of a wave that fits, or of the end of all waves. */
 bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limits *limits, uint32_t most_rows,
                      uint32_t *marks);
+
+/* link_wait, whose seconds are added to the figures of who waits. */
+size_t message_await(MPI_Request *request, rank_figures *waiting);
 
 #endif

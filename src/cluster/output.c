@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 struct output {
@@ -30,6 +31,8 @@ struct output {
     logits_row *rows;                 /* of the wave that was collected last, whose number is: */
     uint32_t collected;
 };
+
+static rank_figures *own_figures(const output *o) { return &o->config.figures[o->config.cluster.rank]; }
 
 static uint32_t width_of(const output *o, int rank) { return o->config.begins[rank + 1] - o->config.begins[rank]; }
 
@@ -141,7 +144,7 @@ void output_offer(output *o, wave_header *message) {
     const output_config *c = &o->config;
     wave_header *job = o->jobs[o->offers % o->n_jobs];
     MPI_Request *sent = o->offered + (size_t)(o->offers++ % o->n_jobs) * (size_t)c->cluster.size;
-    for (int r = 0; r < c->cluster.size; r++) link_wait(&sent[r]);
+    for (int r = 0; r < c->cluster.size; r++) message_await(&sent[r], own_figures(o));
     *job = (wave_header){.kind = message->kind, .number = message->number};
     if (message->kind == WAVE_WORK) job->logits_rows = message->logits_rows;
     if (job->logits_rows > 0) copy_wanted(o, message, job);
@@ -180,11 +183,13 @@ static bool make_lists(output *o, const logits_wish *wishes, uint32_t rows, cons
 /* This rank's logits of a job, and their shortlists; whether a row wants all logits. */
 static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists) {
     uint32_t rows = job->logits_rows;
+    double start = clock_seconds();
     trace_begin(o->trace, TRACE_OUTPUT, job->number, rows, rows);
     memset(lists, 0, rows * sizeof *lists);
     stage_logits(o->stage, message_job_rows(job), rows, logits);
     bool all = make_lists(o, message_wishes(job), rows, logits, lists);
     trace_end(o->trace);
+    own_figures(o)->busy += clock_seconds() - start;
     return all;
 }
 
@@ -192,9 +197,10 @@ static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists
 static void do_job(output *o, wave_header *job) {
     uint32_t place = job->number % o->config.depth, rows = job->logits_rows;
     wave_header *result = o->results[place];
-    link_wait(&o->result_sent[place]);
+    message_await(&o->result_sent[place], own_figures(o));
     *result = *job;
     bool all = work_on(o, job, message_logits(result), message_shortlists(result));
+    result->figures = *own_figures(o);
     uint32_t width = all ? width_of(o, o->config.cluster.rank) : 0;
     link_send(result, (size_t)message_result_bytes(rows, width), 0, TAG_RESULT, &o->result_sent[place]);
 }
@@ -218,7 +224,7 @@ static gptoss_status serve_fetch(output *o, size_t bytes, gptoss_error *err) {
         o->fetch.logits_rows >= result->logits_rows)
         return error_set(err, GPTOSS_PEER, "rank %d was asked for logits that it does not have", c->cluster.rank);
     size_t width = width_of(o, c->cluster.rank);
-    link_wait(&o->fetched_sent);
+    message_await(&o->fetched_sent, own_figures(o));
     link_send(message_logits(result) + o->fetch.logits_rows * width, width * sizeof(float), 0, TAG_FETCHED,
               &o->fetched_sent);
     return GPTOSS_OK;
@@ -237,8 +243,8 @@ void output_end(output *o, bool whole) {
     link_drop(&o->requests[OUTPUT_JOB]);
     link_drop(&o->requests[OUTPUT_FETCH]);
     if (!whole || !o->results) return;
-    for (uint32_t i = 0; i < o->config.depth; i++) link_wait(&o->result_sent[i]);
-    link_wait(&o->fetched_sent);
+    for (uint32_t i = 0; i < o->config.depth; i++) message_await(&o->result_sent[i], own_figures(o));
+    message_await(&o->fetched_sent, own_figures(o));
 }
 
 bool output_serve_own(output *o) {
@@ -258,7 +264,7 @@ static gptoss_status find_job(output *o, const wave_header *asked, wave_header *
     if (is_source(o)) return GPTOSS_OK;
     MPI_Request coming;
     link_receive(*out, (size_t)message_job_bytes(c->rows, c->d_model), c->source, TAG_JOB, &coming);
-    size_t got = link_wait(&coming);
+    size_t got = message_await(&coming, own_figures(o));
     const wave_header *job = *out;
     bool is_work = got >= sizeof *job && job->kind == WAVE_WORK;
     uint32_t rows = is_work ? asked->logits_rows : 0;
@@ -297,14 +303,19 @@ static void do_own_part(output *o, wave_header *job) {
     work_on(o, job, own, o->lists);
 }
 
+static bool figures_are_sound(const rank_figures *f) {
+    const double ages = 1e12; /* a comparison that a NaN fails */
+    return f->busy >= 0 && f->busy < ages && f->sums >= 0 && f->sums < ages && f->waited >= 0 && f->waited < ages;
+}
+
 /* Adds another rank's part to the lists and, if it is all there, to the logits. */
 static gptoss_status take_part(output *o, int rank, wave_header *job, bool all, gptoss_error *err) {
     wave_header *part = o->parts[rank];
     uint32_t rows = job->logits_rows, width = width_of(o, rank), begin = o->config.begins[rank];
     const logits_wish *wishes = message_wishes(job);
-    size_t got = link_wait(&o->coming[rank]);
+    size_t got = message_await(&o->coming[rank], own_figures(o));
     bool sound = got == message_result_bytes(rows, all ? width : 0) && part->number == job->number &&
-                 part->logits_rows == rows && part->kind == WAVE_WORK;
+                 part->logits_rows == rows && part->kind == WAVE_WORK && figures_are_sound(&part->figures);
     for (uint32_t i = 0; sound && i < rows; i++) {
         const shortlist *list = &message_shortlists(part)[i];
         if (wishes[i].kind != LOGITS_LISTED) continue;
@@ -313,6 +324,7 @@ static gptoss_status take_part(output *o, int rank, wave_header *job, bool all, 
     }
     if (!sound) return error_set(err, GPTOSS_PEER, "rank %d answered another wave than number %u", rank, job->number);
     if (all) place_part(o, rank, 0, rows, message_logits(part));
+    o->config.figures[rank] = part->figures;
     return GPTOSS_OK;
 }
 
@@ -364,8 +376,8 @@ gptoss_status output_fetch(output *o, uint32_t row, float **logits, gptoss_error
     place_part(o, 0, row, 1, o->own + (size_t)row * width_of(o, 0));
     for (int r = 1; r < c->cluster.size; r++) {
         if (width_of(o, r) == 0) continue;
-        size_t got = link_wait(&o->coming[r]);
-        link_wait(&o->fetch_sent[r]);
+        size_t got = message_await(&o->coming[r], own_figures(o));
+        message_await(&o->fetch_sent[r], own_figures(o));
         if (got != width_of(o, r) * sizeof(float) && status == GPTOSS_OK)
             status = error_set(err, GPTOSS_PEER, "rank %d sent other logits than those of wave %u", r, o->collected);
     }

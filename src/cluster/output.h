@@ -23,6 +23,7 @@ typedef struct output_config {
     uint32_t rows;          /* of a job, at most */
     size_t d_model;         /* floats of a row */
     const uint32_t *begins; /* borrowed: rank r computes logits [begins[r], begins[r + 1]) */
+    rank_figures *figures;  /* borrowed: [ranks]; this rank's are added to and, on rank 0, the others' set */
 } output_config;
 
 /* What a rank other than 0 waits for in its loop (link_wait_any), from OUTPUT_JOB on: */

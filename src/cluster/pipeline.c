@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cluster/message.h"
 #include "cluster/output.h"
@@ -29,12 +30,15 @@ struct pipeline {
     wave_header **slots; /* [n_slots], owned: messages that hold waves, a ring */
     uint32_t n_slots;
     MPI_Request requests[REQUESTS]; /* not on rank 0 */
+    rank_figures *figures;          /* [ranks], owned; but for rank 0 this rank's alone count */
     trace *trace;                   /* borrowed, or NULL */
 
     /* on rank 0, where each wave under way has a slot */
     MPI_Request *sent; /* [n_slots][shards], owned: to the shards of the first stage and, as 0, to the next stage */
     uint32_t submitted, collected;
 };
+
+static rank_figures *own_figures(const pipeline *p) { return &p->figures[p->cluster.rank]; }
 
 static bool is_first(const pipeline *p) { return p->config.grid.stage == 0; }
 static bool is_last(const pipeline *p) { return p->config.grid.stage == p->config.grid.stages - 1; }
@@ -77,13 +81,15 @@ static gptoss_status open_parts(pipeline *p, gptoss_error *err) {
     size_t ranks = (size_t)p->cluster.size;
     TRY(mem_array(ranks + 1, sizeof *p->output_begins, "logits", &p->output_begins, err));
     memcpy(p->output_begins, p->config.output_begins, (ranks + 1) * sizeof *p->output_begins);
+    TRY(mem_array(ranks, sizeof *p->figures, "figures", &p->figures, err));
     TRY(open_slots(p, err));
     const output_config config = {.cluster = p->cluster,
                                   .source = grid_rank(g, g->stages - 1, 0),
                                   .depth = depth_of(p),
                                   .rows = p->config.logits_rows,
                                   .d_model = p->hp.d_model,
-                                  .begins = p->output_begins};
+                                  .begins = p->output_begins,
+                                  .figures = p->figures};
     return output_open(&config, p->stage, p->requests, &p->output, err);
 }
 
@@ -118,6 +124,7 @@ void pipeline_close(pipeline *p) {
     free(p->sent);
     free(p->marks);
     free(p->output_begins);
+    free(p->figures);
     free(p);
 }
 
@@ -128,6 +135,10 @@ uint32_t pipeline_spread(const pipeline *p) { return p->config.grid.stages; }
 wave_limits pipeline_wave_limits(const pipeline *p) { return p->wave_limits; }
 
 uint32_t pipeline_logits_rows(const pipeline *p) { return p->config.logits_rows; }
+
+int pipeline_ranks(const pipeline *p) { return p->cluster.size; }
+
+const rank_figures *pipeline_figures(const pipeline *p) { return p->figures; }
 
 void pipeline_use_trace(pipeline *p, trace *t) {
     p->trace = t;
@@ -141,11 +152,15 @@ static gptoss_status advance(pipeline *p, wave_header *message, bool *whole, gpt
     group *g = p->config.group;
     const wave w = message_wave(message);
     float *x = message_activations(message);
+    double start = clock_seconds(), sums = group_seconds(g);
     trace_begin(p->trace, TRACE_LAYERS, message->number, w.n_tokens, w.n_runs);
     group_begin(g);
     if (is_first(p)) stage_embed(p->stage, w.tokens, w.n_tokens, x);
     if (stage_forward(p->stage, &w, x) != GPTOSS_OK) group_abandon(g);
     trace_end(p->trace);
+    own_figures(p)->waves++;
+    own_figures(p)->sums = group_seconds(g);
+    own_figures(p)->busy += clock_seconds() - start - (own_figures(p)->sums - sums);
     *whole = !group_is_abandoned(g);
     return group_fault(g, err);
 }
@@ -165,7 +180,7 @@ static void send_to_shards(pipeline *p, const wave_header *message, MPI_Request 
 
 /* Until the messages of a slot have been taken; long ago when its wave was collected. */
 static void await_taken(pipeline *p, MPI_Request *sent) {
-    for (uint32_t s = 0; s < p->config.grid.shards; s++) link_wait(&sent[s]);
+    for (uint32_t s = 0; s < p->config.grid.shards; s++) message_await(&sent[s], own_figures(p));
 }
 
 static void fill(pipeline *p, wave_header *message, const wave *given) {
@@ -269,7 +284,9 @@ static gptoss_status serve_until_stopped(pipeline *p, gptoss_error *err) {
         listen_for_wave(p, next);
         output_listen(p->output);
         if (output_serve_own(p->output)) continue;
+        double start = clock_seconds();
         size_t bytes = link_wait_any(p->requests, REQUESTS, &which);
+        own_figures(p)->waited += clock_seconds() - start;
         if (which < OUTPUT_REQUESTS) TRY(output_serve(p->output, which, bytes, err));
         if (which != WAVE) continue;
         uint32_t slot = next;
@@ -286,6 +303,6 @@ gptoss_status pipeline_work(pipeline *p, gptoss_error *err) {
     gptoss_status status = serve_until_stopped(p, err);
     output_end(p->output, status == GPTOSS_OK);
     link_drop(&p->requests[WAVE]);
-    for (int i = 0; status == GPTOSS_OK && i < REQUESTS; i++) link_wait(&p->requests[i]);
+    for (int i = 0; status == GPTOSS_OK && i < REQUESTS; i++) message_await(&p->requests[i], own_figures(p));
     return status;
 }

@@ -9,6 +9,7 @@
 #define CLUSTER_PIPELINE_H
 
 #include "cluster/cluster.h"
+#include "cluster/figures.h"
 #include "cluster/group.h"
 #include "cluster/row.h"
 #include "cluster/trace.h"
@@ -38,6 +39,13 @@ uint32_t pipeline_spread(const pipeline *p);
 
 wave_limits pipeline_wave_limits(const pipeline *p); /* of the waves that it takes */
 uint32_t pipeline_logits_rows(const pipeline *p);    /* see pipeline_config */
+
+int pipeline_ranks(const pipeline *p);
+
+/* Rank 0: [pipeline_ranks()], its own as they are, those of others as they were when they sent the result that came
+ * last, and all 0 before that; ranks that compute no logits never send any. Borrowed; changed by pipeline_submit and
+ * pipeline_collect. */
+const rank_figures *pipeline_figures(const pipeline *p);
 
 /* Tells the trace of this rank's work on waves from now on; borrowed, NULL: no more. */
 void pipeline_use_trace(pipeline *p, trace *t);

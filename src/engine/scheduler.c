@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/cancel.h"
@@ -80,6 +81,12 @@ void scheduler_read_stats(scheduler *s, scheduler_stats *out) {
     pthread_mutex_unlock(&s->lock);
 }
 
+void scheduler_read_figures(scheduler *s, rank_figures *out) {
+    pthread_mutex_lock(&s->lock);
+    memcpy(out, s->figures, (size_t)pipeline_ranks(s->pipeline) * sizeof *out);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void publish(scheduler *s) {
     scheduler_stats *t = &s->stats;
     uint32_t used[KV_KINDS], running[KV_KINDS];
@@ -97,6 +104,7 @@ static void publish(scheduler *s) {
     t->cache_evictions = prefix_cache_evictions(s->cache);
     pthread_mutex_lock(&s->lock);
     s->published = *t;
+    memcpy(s->figures, pipeline_figures(s->pipeline), (size_t)pipeline_ranks(s->pipeline) * sizeof *s->figures);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -327,6 +335,7 @@ static gptoss_status open_buffers(scheduler *s, gptoss_error *err) {
     TRY(kv_pool_open(&s->limits.paging, &s->pool, err));
     TRY(prefix_cache_open(&s->limits, s->pool, s->config.resume_points, &s->cache, err));
     TRY(wave_open(&s->limits, &s->wave, err));
+    TRY(mem_array((size_t)pipeline_ranks(s->pipeline), sizeof *s->figures, "scheduler", &s->figures, err));
     TRY(mem_array(s->most_running, sizeof *s->running, "scheduler", &s->running, err));
     TRY(mem_array(s->depth, sizeof *s->bookings, "scheduler", &s->bookings, err));
     for (uint32_t i = 0; i < s->depth; i++)
@@ -368,6 +377,7 @@ void scheduler_close(scheduler *s) {
     for (uint32_t i = 0; s->bookings && i < s->depth; i++) free(s->bookings[i].seats);
     free(s->bookings);
     free(s->running);
+    free(s->figures);
     wave_close(&s->wave);
     prefix_cache_close(s->cache);
     kv_pool_close(s->pool);

@@ -119,6 +119,9 @@ typedef struct scheduler_stats {
 
 void scheduler_read_stats(scheduler *s, scheduler_stats *out); /* as of the last step */
 
+/* What each of the pipeline's ranks had done by then: out[ranks]; see pipeline_figures. */
+void scheduler_read_figures(scheduler *s, rank_figures *out);
+
 /* ---- the thread that drives the pipeline ---- */
 
 /* p stays the caller's; nothing else submits to it while the scheduler exists, and none of its waves is under way. */

@@ -41,6 +41,7 @@ struct scheduler {
     uint64_t accepted, refused;
     bool finishing, stopping;
     scheduler_stats published;
+    rank_figures *figures; /* owned: [ranks], published too */
 };
 
 /* ---- scheduler_wave.c ---- */
