@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/bind_option.h"
 #include "cli/commands.h"
@@ -14,6 +15,7 @@
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
 #include "engine/engine.h"
+#include "engine/prompt_cache.h"
 
 /* What rank 0 does on its own: the text side of the run. Everything in it that can fail is opened before the other
  * ranks begin to wait for waves. */
@@ -22,9 +24,13 @@ typedef struct front {
     tokens prompt;
     answer answer;
     FILE *dump;
+    prefix_snapshot snapshot; /* for --prompt-cache */
 } front;
 
+enum { RESUME_POINTS = 16 }; /* with --prompt-cache */
+
 static void front_close(front *f) {
+    prefix_snapshot_free(&f->snapshot);
     answer_close(&f->answer);
     tokens_free(&f->prompt);
     tokenizer_close(f->tokenizer);
@@ -84,6 +90,9 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
                                 .max_tokens = (uint32_t)o->max_tokens,
                                 .chunk = e->config.chunk,
                                 .sampling = o->sampling,
+                                .resume_points = e->config.resume_points,
+                                .kept = prompt_cache_image(e->prompts),
+                                .snapshot = e->prompts ? &f->snapshot : NULL,
                                 .dump = f->dump};
     generate_result result;
     answer_connect(&f->answer, &request);
@@ -93,6 +102,12 @@ static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gp
     if (status == GPTOSS_OK && f->dump && fflush(f->dump) != 0)
         status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", o->dump_logits);
     return status;
+}
+
+/* Where ranks were lost, or a signal ended the work, not all of them would come here. */
+static void keep_prompts(const engine *e, const front *f, gptoss_status status) {
+    bool together = status != GPTOSS_PEER && status != GPTOSS_INTERNAL && !cancel_requested();
+    if (e->prompts && together) prompt_cache_keep(e->prompts, e, &f->snapshot);
 }
 
 /* A warning that is worth a line: the difference is between seconds and minutes. */
@@ -123,6 +138,8 @@ static gptoss_status run(const run_options *o, const places *where, topology_bin
                                   .goal = o->goal,
                                   .weights = o->weights,
                                   .cache_dir = where->cache,
+                                  .prompt_cache = o->prompt_cache,
+                                  .resume_points = o->prompt_cache ? RESUME_POINTS : 0,
                                   .logits_rows = o->dump_logits ? chunk : 1,
                                   .on_load = c->rank == 0 ? show_loading : NULL,
                                   .on_supply = c->rank == 0 ? show_supply : NULL,
@@ -133,7 +150,10 @@ static gptoss_status run(const run_options *o, const places *where, topology_bin
     if (status == GPTOSS_OK) warn_of_memory(&e);
     if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);
     progress_end(&shown.bar); /* also when the work ended early, so that an error does not follow a bar on its line */
-    if (status == GPTOSS_OK) status = c->rank == 0 ? answer_prompt(o, &e, &f, err) : pipeline_work(e.pipeline, err);
+    if (status == GPTOSS_OK) {
+        status = c->rank == 0 ? answer_prompt(o, &e, &f, err) : pipeline_work(e.pipeline, err);
+        keep_prompts(&e, &f, status);
+    }
     front_close(&f);
     engine_close(&e);
     return status;

@@ -302,6 +302,7 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
     }
     cJSON_AddItemToObject(object, "tool_calls", calls);
     cJSON_AddNumberToObject(object, "prompt_tokens", a->n_prompt);
+    if (a->options->prompt_cache) cJSON_AddNumberToObject(object, "cached_tokens", result->cached);
     cJSON_AddNumberToObject(object, "completion_tokens", result->generated);
     add_rounded(object, "first_token_s", f.to_first_token);
     add_rounded(object, "prompt_tps", f.prompt_rate);
@@ -315,7 +316,9 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
 static void print_summary(const answer *a, const generate_result *result, figures f) {
     const engine *e = a->engine;
     fprintf(stderr, "[finish_reason=%s]\n", finish_reason(a, result));
-    fprintf(stderr, "prompt %u tokens, %.2f tokens/s; answer %u tokens", a->n_prompt, f.prompt_rate, result->generated);
+    fprintf(stderr, "prompt %u tokens", a->n_prompt);
+    if (result->cached > 0) fprintf(stderr, " (%u of them cached)", result->cached);
+    fprintf(stderr, ", %.2f tokens/s; answer %u tokens", f.prompt_rate, result->generated);
     if (result->generated > 1) fprintf(stderr, ", %.2f tokens/s", f.generation_rate);
     if (result->generated > 0) fprintf(stderr, "; first token after %.2f s", f.to_first_token);
     fputc('\n', stderr);
@@ -341,7 +344,7 @@ gptoss_status answer_finish(answer *a, gptoss_status status, const generate_resu
     if (status != GPTOSS_OK) return status;
     figures f = {
         .to_first_token = result->generated ? a->first_token - a->started : 0,
-        .prompt_rate = result->prompt_seconds > 0 ? a->n_prompt / result->prompt_seconds : 0,
+        .prompt_rate = result->prompt_seconds > 0 ? (a->n_prompt - result->cached) / result->prompt_seconds : 0,
         .generation_rate = tokens_per_second(result->generated, result->seconds - result->prompt_seconds),
     };
     if (a->options->json) return print_json_summary(a, result, f, err);

@@ -56,6 +56,8 @@ static size_t describe(run_options *o, option *table) {
         {"for", OPTION_TEXT, &o->goal_name, 0, 0, "GOAL",
          "deal layers for throughput (default: even stages) or latency (of one sequence)"},
         {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
+        {"prompt-cache", OPTION_TEXT, &o->prompt_cache, 0, 0, "DIR",
+         "keep what was read of prompts there, from one run to the next"},
         {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
          "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: rank 0 has "
          "it"},

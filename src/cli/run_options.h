@@ -35,6 +35,7 @@ typedef struct run_options {
     const char *goal_name;    /* or NULL */
     plan_goal goal;           /* what it names */
     const char *cache;        /* folder; NULL: the user's */
+    const char *prompt_cache; /* folder, or NULL */
     const char *weights_name; /* or NULL */
     weights_origin weights;   /* what it names */
     const char *dump_logits;

@@ -13,6 +13,7 @@
 #include "cli/serve_options.h"
 #include "cluster/peers.h"
 #include "engine/engine.h"
+#include "engine/prompt_cache.h"
 #include "serve/server.h"
 
 enum { MODEL_NAME_BYTES = 256 };
@@ -25,10 +26,12 @@ typedef struct front {
     token_mask *masks;
     server *server;
     scheduler *scheduler;
+    prefix_snapshot snapshot; /* for --prompt-cache */
 } front;
 
 static void front_close(front *f) {
     server_close(f->server);
+    prefix_snapshot_free(&f->snapshot);
     scheduler_close(f->scheduler);
     token_mask_close(f->masks);
     tokenizer_close(f->tokenizer);
@@ -107,8 +110,10 @@ static void on_supply(void *context, const char *what, uint64_t done, uint64_t a
 }
 
 static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_error *err) {
-    const scheduler_config config = {
-        .waiting = (uint32_t)o->queue, .chunk = e->config.chunk, .resume_points = (uint32_t)o->resume_points};
+    const scheduler_config config = {.waiting = (uint32_t)o->queue,
+                                     .chunk = e->config.chunk,
+                                     .resume_points = (uint32_t)o->resume_points,
+                                     .kept = prompt_cache_image(e->prompts)};
     gptoss_status status = scheduler_open(e->pipeline, &config, &f->scheduler, err);
     if (status == GPTOSS_OK) {
         server_ready(f->server, f->scheduler, e);
@@ -119,9 +124,16 @@ static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_er
         if (status == GPTOSS_PEER) server_lost(f->server);
         server_finish(f->server);
     }
+    if (status == GPTOSS_OK && e->prompts) status = scheduler_snapshot(f->scheduler, &f->snapshot, err);
     peers_release();
     if (status != GPTOSS_PEER) pipeline_stop(e->pipeline); /* otherwise there is nobody to hear it */
     return status;
+}
+
+/* Where ranks were lost, or a second signal ended the work, not all of them would come here. */
+static void keep_prompts(const engine *e, const front *f, gptoss_status status) {
+    bool together = status != GPTOSS_PEER && status != GPTOSS_INTERNAL && !cancel_requested();
+    if (e->prompts && together) prompt_cache_keep(e->prompts, e, &f->snapshot);
 }
 
 /* Room for the KV cache where the flag says nothing: its share of a quarter of the machine's memory. */
@@ -146,6 +158,7 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
                                   .chunk = chunk,
                                   .weights = o->weights,
                                   .cache_dir = where->cache,
+                                  .prompt_cache = o->prompt_cache,
                                   .kv_type = o->kv_type,
                                   .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
                                   .resume_points = (uint32_t)o->resume_points,
@@ -162,7 +175,10 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
     if (status == GPTOSS_OK) status = engine_start(&e, positions_of(o, &e.hp), err);
     if (status == GPTOSS_OK) status = peers_watch(c, err);
     if (status == GPTOSS_OK) cancel_allow_finish();
-    if (status == GPTOSS_OK) status = c->rank == 0 ? work(o, &e, &f, err) : pipeline_work(e.pipeline, err);
+    if (status == GPTOSS_OK) {
+        status = c->rank == 0 ? work(o, &e, &f, err) : pipeline_work(e.pipeline, err);
+        keep_prompts(&e, &f, status);
+    }
     front_close(&f);
     engine_close(&e);
     return status;

@@ -54,6 +54,8 @@ static size_t describe(serve_options *o, option *table) {
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
          "tokens of prompts read at a time (512 in one stage, 128 in several)"},
         {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
+        {"prompt-cache", OPTION_TEXT, &o->prompt_cache, 0, 0, "DIR",
+         "keep what was read of prompts there, from one start to the next"},
         {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
          "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
@@ -112,6 +114,8 @@ static gptoss_status check(serve_options *o, int rank, gptoss_error *err) {
     TRY(read_key(o, rank, err));
     if (!o->tls_cert != !o->tls_key)
         return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
+    if (o->prompt_cache && o->resume_points == 0)
+        return error_set(err, GPTOSS_MISUSE, "--prompt-cache has nothing to keep with --resume-points 0");
     TRY(weights_option_read(o->weights_name, &o->weights, err));
     TRY(link_option_read(&o->link, err));
     if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))

@@ -23,7 +23,7 @@ typedef struct serve_options {
     uint64_t chunk, threads, layers;
     grid_option grid;
     link_option link;
-    const char *cpu_bind, *isa, *kv_type_name, *cache, *weights_name;
+    const char *cpu_bind, *isa, *kv_type_name, *cache, *prompt_cache, *weights_name;
     weights_origin weights; /* what weights_name names */
     kv_type kv_type;
 } serve_options;

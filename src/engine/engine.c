@@ -9,6 +9,7 @@
 #include "cluster/link.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
+#include "engine/prompt_cache.h"
 #include "engine/supply.h"
 #include "plan/machine.h"
 
@@ -86,21 +87,37 @@ static gptoss_status load_weights(engine *e, gptoss_error *err) {
     return cancel_requested() ? error_set(err, GPTOSS_CANCELLED, "interrupted while reading the weights") : GPTOSS_OK;
 }
 
+/* A pool for one sequence has room for the kept pages, too, and for the copy that the sequence begins with; but theirs
+ * is a quarter of the memory at most. */
+static gptoss_status find_prompts(engine *e, kv_demand *demand, gptoss_error *err) {
+    uint32_t kept;
+    if (!e->config.prompt_cache) return GPTOSS_OK;
+    TRY(prompt_cache_open(e, &demand->room, &kept, &e->prompts, err));
+    if (demand->memory > 0 || demand->room.pages[KV_FULL] > 0) return GPTOSS_OK;
+    const slice *what = &e->slice;
+    uint64_t bytes = kv_cache_page_bytes(&e->hp, what->layer_begin, what->layer_end, &demand->room, KV_FULL);
+    uint64_t most = machine_memory("") / 4 / (uint64_t)e->cluster.local_size / (bytes ? bytes : 1);
+    demand->room.pages[KV_FULL] = kv_room_paging(&e->hp, &demand->room).pages[KV_FULL] + 1;
+    demand->room.pages[KV_FULL] += kept < most ? kept : (uint32_t)most;
+    return GPTOSS_OK;
+}
+
 /* The pages that every rank has room for: all have the same, since their numbers go for all. */
 static gptoss_status size_cache(engine *e, uint32_t positions, gptoss_error *err) {
     const engine_config *c = &e->config;
     const slice *what = &e->slice;
-    const kv_demand demand = {.room = {.sequences = c->sequences ? c->sequences : 1,
-                                       .positions = positions,
-                                       .chunk = c->chunk,
-                                       .type = c->kv_type,
-                                       .kv_heads = what->kv_head_end - what->kv_head_begin,
-                                       .pages = {c->kv_pages[KV_FULL], c->kv_pages[KV_WINDOW]},
-                                       .page_bits = {c->kv_page_bits[KV_FULL], c->kv_page_bits[KV_WINDOW]}},
-                              .resume_points = c->resume_points,
-                              .memory = c->kv_memory};
+    kv_demand demand = {.room = {.sequences = c->sequences ? c->sequences : 1,
+                                 .positions = positions,
+                                 .chunk = c->chunk,
+                                 .type = c->kv_type,
+                                 .kv_heads = what->kv_head_end - what->kv_head_begin,
+                                 .pages = {c->kv_pages[KV_FULL], c->kv_pages[KV_WINDOW]},
+                                 .page_bits = {c->kv_page_bits[KV_FULL], c->kv_page_bits[KV_WINDOW]}},
+                        .resume_points = c->resume_points,
+                        .memory = c->kv_memory};
     uint32_t pages[KV_KINDS] = {0};
     uint64_t *all = NULL;
+    TRY(find_prompts(e, &demand, err));
     gptoss_status status = kv_sizing(&e->hp, what->layer_begin, what->layer_end, &demand, pages, err);
     if (status == GPTOSS_OK) status = mem_array((size_t)e->cluster.size, sizeof *all, "plan", &all, err);
     status = cluster_agree(&e->cluster, status, err);
@@ -161,10 +178,11 @@ gptoss_status engine_start(engine *e, uint32_t positions, gptoss_error *err) {
     gguf_close(e->file);
     e->file = NULL;
     gather_facts(e);
-    return GPTOSS_OK;
+    return e->prompts ? prompt_cache_load(e->prompts, e, err) : GPTOSS_OK;
 }
 
 void engine_close(engine *e) {
+    prompt_cache_close(e->prompts);
     pipeline_close(e->pipeline);
     stage_close(e->stage);
     group_close(e->group);

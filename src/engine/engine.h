@@ -29,12 +29,13 @@ typedef struct engine_config {
                             0: 4096 */
     plan_goal goal;      /* of the cut */
     weights_origin weights;
-    const char *cache_dir;  /* where measurements and received slices are kept; borrowed, NULL: nowhere */
-    topology_bind bind;     /* of its threads */
-    uint32_t chunk;         /* tokens a wave */
-    kv_type kv_type;        /* of the KV cache */
-    uint64_t kv_memory;     /* bytes of each rank's KV cache, at most; 0: what all sequences at full length need */
-    uint32_t resume_points; /* of the prefix cache: room for as many; see scheduler_config */
+    const char *cache_dir;    /* where measurements and received slices are kept; borrowed, NULL: nowhere */
+    topology_bind bind;       /* of its threads */
+    uint32_t chunk;           /* tokens a wave */
+    kv_type kv_type;          /* of the KV cache */
+    uint64_t kv_memory;       /* bytes of each rank's KV cache, at most; 0: what all sequences at full length need */
+    uint32_t resume_points;   /* of the prefix cache: room for as many; see scheduler_config */
+    const char *prompt_cache; /* folder where resume points outlive the program; borrowed, NULL: they do not */
     uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
     uint32_t logits_rows;                                                    /* see pipeline_config */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
@@ -49,6 +50,8 @@ typedef struct rank_facts {
     uint64_t kv_bytes;     /* reserved; touched as the sequence grows */
     uint64_t threads;
 } rank_facts;
+
+typedef struct prompt_cache prompt_cache; /* see prompt_cache.h */
 
 typedef struct engine {
     cluster cluster;
@@ -69,8 +72,9 @@ typedef struct engine {
     group *group; /* of this rank's stage */
     stage *stage;
     pipeline *pipeline;
-    kv_room room;      /* of the KV cache, the same on all ranks but for the heads; set by engine_start */
-    rank_facts *facts; /* [cluster.size] on rank 0, NULL elsewhere */
+    prompt_cache *prompts; /* NULL without config.prompt_cache */
+    kv_room room;          /* of the KV cache, the same on all ranks but for the heads; set by engine_start */
+    rank_facts *facts;     /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
 
 /* Tokens of a prompt to read at a time: as many as fill the products of all experts in one stage, fewer in several,

@@ -36,6 +36,7 @@ static void dump_logits(void *context, uint32_t position, uint32_t rows, const f
 static void on_end(void *context, const scheduler_result *r) {
     monologue *m = context;
     *m->result = (generate_result){.generated = r->generated,
+                                   .cached = r->cached_tokens,
                                    .stopped = r->end == SCHEDULER_STOPPED,
                                    .prompt_seconds = r->prompt_seconds,
                                    .seconds = r->prompt_seconds + r->generation_seconds};
@@ -50,7 +51,8 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
                    .result = result,
                    .err = err,
                    .status = GPTOSS_OK};
-    const scheduler_config config = {.waiting = 1, .chunk = request->chunk};
+    const scheduler_config config = {
+        .waiting = 1, .chunk = request->chunk, .resume_points = request->resume_points, .kept = request->kept};
     const scheduler_request r = {.prompt = request->prompt,
                                  .n_prompt = request->n_prompt,
                                  .max_tokens = request->max_tokens,
@@ -67,6 +69,8 @@ gptoss_status generate(pipeline *p, const generate_request *request, generate_re
     gptoss_status status = scheduler_submit(m.scheduler, &r, &m.id, err);
     scheduler_finish(m.scheduler);
     if (status == GPTOSS_OK) status = scheduler_run(m.scheduler, err);
+    if (status == GPTOSS_OK && m.status == GPTOSS_OK && request->snapshot)
+        status = scheduler_snapshot(m.scheduler, request->snapshot, err);
     scheduler_close(m.scheduler);
     return status == GPTOSS_OK ? m.status : status;
 }

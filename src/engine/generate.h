@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "cluster/pipeline.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 
 typedef struct generate_request {
@@ -14,9 +15,12 @@ typedef struct generate_request {
     uint32_t max_tokens;    /* n_prompt + max_tokens must fit the stages' positions */
     uint32_t chunk;         /* tokens a wave, at most the pipeline's */
     sampler_settings sampling;
-    bool report;    /* whether on_token gets a report, with ... */
-    uint32_t n_top; /* ... as many of the likeliest tokens */
-    FILE *dump;     /* or NULL: receives the logits of every position run, float32 [n_vocab] each */
+    bool report;            /* whether on_token gets a report, with ... */
+    uint32_t n_top;         /* ... as many of the likeliest tokens */
+    uint32_t resume_points; /* see scheduler_config, as the next */
+    const prefix_image *kept;
+    prefix_snapshot *snapshot; /* or NULL: receives, after success, what the prefix cache knows then; the caller's */
+    FILE *dump;                /* or NULL: receives the logits of every position run, float32 [n_vocab] each */
 
     void *context; /* of the calls below */
     /* Each chosen token, `step` counting from 0. Returning false ends the answer with this token. */
@@ -27,6 +31,7 @@ typedef struct generate_request {
 
 typedef struct generate_result {
     uint32_t generated;    /* tokens, the last one included */
+    uint32_t cached;       /* tokens of the prompt that were known */
     bool stopped;          /* on_token ended it; otherwise max_tokens did */
     double prompt_seconds; /* until the prompt was read */
     double seconds;        /* all of it */

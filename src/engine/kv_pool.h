@@ -20,7 +20,7 @@ typedef enum kv_holder {
 gptoss_status kv_pool_open(const kv_paging *paging, kv_pool **out, gptoss_error *err);
 void kv_pool_close(kv_pool *pool); /* NULL is fine */
 
-/* Makes a free page a running sequence's. False when none is free. */
+/* Makes a free page a running sequence's; a new pool gives page 0, 1, and so on. False when none is free. */
 bool kv_pool_take(kv_pool *pool, kv_kind kind, uint32_t *page);
 
 /* One more, or one fewer, refers to a page that somebody has. */

@@ -129,8 +129,8 @@ static point *empty_place(prefix_cache *c) {
     return NULL;
 }
 
-static gptoss_status fill_point(const prefix_cache *c, const uint32_t *tokens, uint32_t positions, const sequence *s,
-                                point *out) {
+static gptoss_status fill_point(const prefix_cache *c, const uint32_t *tokens, uint32_t positions,
+                                const wave_place *place, point *out) {
     point p = {.positions = positions};
     gptoss_status status = mem_array(positions, sizeof *p.tokens, "prefix cache", &p.tokens, NULL);
     for (kv_kind kind = 0; kind < KV_KINDS && status == GPTOSS_OK; kind++) {
@@ -139,7 +139,8 @@ static gptoss_status fill_point(const prefix_cache *c, const uint32_t *tokens, u
         p.spans[kind] = span;
         status = mem_array(count, sizeof *p.pages[kind], "prefix cache", &p.pages[kind], NULL);
         if (status == GPTOSS_OK)
-            memcpy(p.pages[kind], s->pages[kind] + (span.begin - s->first[kind]), count * sizeof *p.pages[kind]);
+            memcpy(p.pages[kind], place->pages[kind] + (span.begin - place->first[kind]),
+                   count * sizeof *p.pages[kind]);
     }
     if (status != GPTOSS_OK) {
         free_point(&p);
@@ -150,16 +151,21 @@ static gptoss_status fill_point(const prefix_cache *c, const uint32_t *tokens, u
     return GPTOSS_OK;
 }
 
-void prefix_cache_add(prefix_cache *c, const uint32_t *tokens, uint32_t positions, const sequence *s) {
+static void add(prefix_cache *c, const uint32_t *tokens, uint32_t positions, const wave_place *place) {
     point *same = find_same(c, tokens, positions), p;
     if (same) same->used = ++c->now;
-    if (same || c->most == 0 || fill_point(c, tokens, positions, s, &p) != GPTOSS_OK) return;
+    if (same || c->most == 0 || fill_point(c, tokens, positions, place, &p) != GPTOSS_OK) return;
     for (kv_kind kind = 0; kind < KV_KINDS; kind++) /* before another point that has them is forgotten */
         for (uint32_t i = 0; i < p.spans[kind].end - p.spans[kind].begin; i++)
             kv_pool_share(c->pool, kind, p.pages[kind][i], KV_CACHED);
     p.used = ++c->now;
     *empty_place(c) = p;
     c->count++;
+}
+
+void prefix_cache_add(prefix_cache *c, const uint32_t *tokens, uint32_t positions, const sequence *s) {
+    const wave_place place = {{s->pages[KV_FULL], s->pages[KV_WINDOW]}, {s->first[KV_FULL], s->first[KV_WINDOW]}};
+    add(c, tokens, positions, &place);
 }
 
 bool prefix_cache_reclaim(void *cache, kv_kind kind) {
@@ -178,4 +184,96 @@ void prefix_cache_count(const prefix_cache *c, uint32_t *counts[KV_KINDS]) {
         for (kv_kind kind = 0; kind < KV_KINDS && c->points[i].tokens; kind++)
             for (uint32_t n = 0; n < c->points[i].spans[kind].end - c->points[i].spans[kind].begin; n++)
                 counts[kind][c->points[i].pages[kind][n]]++;
+}
+
+/* ---- to be kept, and back ---- */
+
+static int later_first(const void *a, const void *b) {
+    uint64_t x = (*(const point *const *)a)->used, y = (*(const point *const *)b)->used;
+    return (x < y) - (x > y);
+}
+
+static size_t words_of(const point *p) {
+    size_t words = 1 + (size_t)p->positions;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) words += p->spans[kind].end - p->spans[kind].begin;
+    return words;
+}
+
+/* numbers[kind][page of the pool]: 1 + its number in the image, or 0. */
+static void append_point(const point *p, uint32_t *numbers[KV_KINDS], prefix_snapshot *s) {
+    uint32_t *to = s->image.words + s->image.n_words;
+    *to++ = p->positions;
+    memcpy(to, p->tokens, p->positions * sizeof *to);
+    to += p->positions;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        for (uint32_t i = 0; i < p->spans[kind].end - p->spans[kind].begin; i++) {
+            uint32_t page = p->pages[kind][i], *number = &numbers[kind][page];
+            if (*number == 0) {
+                s->sources[kind][s->image.pages[kind]++] = page;
+                *number = s->image.pages[kind];
+            }
+            *to++ = *number - 1;
+        }
+    s->image.n_words += words_of(p);
+}
+
+static gptoss_status take_snapshot(const prefix_cache *c, const point **order, uint32_t *numbers[KV_KINDS],
+                                   prefix_snapshot *s, gptoss_error *err) {
+    uint32_t count = 0;
+    size_t words = 0;
+    for (uint32_t i = 0; i < c->most; i++) {
+        if (!c->points[i].tokens) continue;
+        order[count++] = &c->points[i];
+        words += words_of(&c->points[i]);
+    }
+    qsort(order, count, sizeof *order, later_first);
+    TRY(mem_array(words, sizeof *s->image.words, "prefix cache", &s->image.words, err));
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) {
+        size_t pages = kv_pool_pages(c->pool, kind);
+        TRY(mem_array(pages, sizeof *numbers[kind], "prefix cache", &numbers[kind], err));
+        TRY(mem_array(pages, sizeof *s->sources[kind], "prefix cache", &s->sources[kind], err));
+    }
+    for (uint32_t i = 0; i < count; i++) append_point(order[i], numbers, s);
+    return GPTOSS_OK;
+}
+
+gptoss_status prefix_cache_snapshot(const prefix_cache *c, prefix_snapshot *out, gptoss_error *err) {
+    const point **order;
+    uint32_t *numbers[KV_KINDS] = {0};
+    *out = (prefix_snapshot){0};
+    TRY(mem_array(c->most, sizeof *order, "prefix cache", &order, err));
+    gptoss_status status = take_snapshot(c, order, numbers, out, err);
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) free(numbers[kind]);
+    free(order);
+    if (status != GPTOSS_OK) prefix_snapshot_free(out);
+    return status;
+}
+
+void prefix_snapshot_free(prefix_snapshot *s) {
+    prefix_image_free(&s->image);
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++) free(s->sources[kind]);
+    *s = (prefix_snapshot){0};
+}
+
+static gptoss_status take_pages(prefix_cache *c, const prefix_image *image, gptoss_error *err) {
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        for (uint32_t i = 0, page; i < image->pages[kind]; i++)
+            if (!kv_pool_take(c->pool, kind, &page) || page != i)
+                return error_set(err, GPTOSS_INTERNAL, "kept pages do not fit the KV pool");
+    return GPTOSS_OK;
+}
+
+gptoss_status prefix_cache_fill(prefix_cache *c, const prefix_image *image, gptoss_error *err) {
+    image_point p;
+    TRY(take_pages(c, image, err));
+    for (size_t at = 0; c->count < c->most && prefix_image_next(image, &c->limits, &at, &p);) {
+        const wave_place place = {{p.pages[KV_FULL], p.pages[KV_WINDOW]},
+                                  {p.spans[KV_FULL].begin, p.spans[KV_WINDOW].begin}};
+        add(c, p.tokens, p.positions, &place);
+    }
+    for (uint32_t i = 0; i < c->most; i++) /* they came in the opposite order */
+        if (c->points[i].tokens) c->points[i].used = c->now + 1 - c->points[i].used;
+    for (kv_kind kind = 0; kind < KV_KINDS; kind++)
+        for (uint32_t i = 0; i < image->pages[kind]; i++) kv_pool_release(c->pool, kind, i, KV_RUNNING);
+    return GPTOSS_OK;
 }

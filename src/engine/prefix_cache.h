@@ -7,6 +7,7 @@
 #ifndef ENGINE_PREFIX_CACHE_H
 #define ENGINE_PREFIX_CACHE_H
 
+#include "engine/prefix_image.h"
 #include "engine/sequence.h"
 
 typedef struct prefix_cache prefix_cache;
@@ -39,6 +40,18 @@ void prefix_cache_add(prefix_cache *c, const uint32_t *tokens, uint32_t position
 
 /* Forgets points until a page of the kind is free; false when none is left. A kv_reclaim of a prefix_cache. */
 bool prefix_cache_reclaim(void *cache, kv_kind kind);
+
+/* All its points, and where their pages are in the pool. */
+typedef struct prefix_snapshot {
+    prefix_image image;
+    uint32_t *sources[KV_KINDS]; /* owned; [image.pages]: pages of the pool */
+} prefix_snapshot;
+
+gptoss_status prefix_cache_snapshot(const prefix_cache *c, prefix_snapshot *out, gptoss_error *err);
+void prefix_snapshot_free(prefix_snapshot *s); /* and empties it */
+
+/* Remembers the points of a valid image, whose pages are the pool's of the same numbers. Cache and pool are new. */
+gptoss_status prefix_cache_fill(prefix_cache *c, const prefix_image *image, gptoss_error *err);
 
 uint32_t prefix_cache_points(const prefix_cache *c);
 uint64_t prefix_cache_evictions(const prefix_cache *c); /* points forgotten so far for want of room */

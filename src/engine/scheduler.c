@@ -334,6 +334,7 @@ static gptoss_status open_buffers(scheduler *s, gptoss_error *err) {
     TRY(settle(s, err));
     TRY(kv_pool_open(&s->limits.paging, &s->pool, err));
     TRY(prefix_cache_open(&s->limits, s->pool, s->config.resume_points, &s->cache, err));
+    if (s->config.kept) TRY(prefix_cache_fill(s->cache, s->config.kept, err));
     TRY(wave_open(&s->limits, &s->wave, err));
     TRY(mem_array((size_t)pipeline_ranks(s->pipeline), sizeof *s->figures, "scheduler", &s->figures, err));
     TRY(mem_array(s->most_running, sizeof *s->running, "scheduler", &s->running, err));
@@ -384,6 +385,10 @@ void scheduler_close(scheduler *s) {
     pthread_cond_destroy(&s->news);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+gptoss_status scheduler_snapshot(const scheduler *s, prefix_snapshot *out, gptoss_error *err) {
+    return prefix_cache_snapshot(s->cache, out, err);
 }
 
 /* ---- checking ---- */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "cluster/pipeline.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 
 typedef struct scheduler scheduler;
@@ -22,6 +23,7 @@ typedef struct scheduler_config {
     uint32_t chunk;         /* tokens in a wave, at most; 0: as many as the pipeline takes */
     uint32_t shared_chunk;  /* tokens of prompts in a wave, at most, while answers grow: they wait for it; 0: chosen */
     uint32_t resume_points; /* ends of prompts and answers that the prefix cache remembers, at most; 0: no cache */
+    const prefix_image *kept; /* what the prefix cache knows from the start: see prefix_cache_fill; NULL: nothing */
 } scheduler_config;
 
 /* ---- a request ---- */
@@ -134,6 +136,9 @@ void scheduler_close(scheduler *s); /* NULL is fine */
  * failure of the pipeline or an interruption (cancel_request) ends all of them, and is returned. No wave is under way
  * afterwards. */
 gptoss_status scheduler_run(scheduler *s, gptoss_error *err);
+
+/* What the prefix cache has come to know; by this thread, when it is in no call and none of the waves is under way. */
+gptoss_status scheduler_snapshot(const scheduler *s, prefix_snapshot *out, gptoss_error *err);
 
 /* For tests, by this thread or when it is in no call: whether every page is free or held by whom it should be, no page
  * is written by two, and no count is wrong. On false the text says what is. */

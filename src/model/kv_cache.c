@@ -106,10 +106,36 @@ kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, const wave *
                      .values = layer->values + head * bytes};
 }
 
+static size_t layer_page_bytes(const kv_cache *cache, const kv_layer *layer) {
+    return cache->n_kv_heads * head_bytes(&cache->paging, layer->kind, layer->type, cache->head_dim);
+}
+
+void kv_cache_take_page(const kv_cache *cache, kv_kind kind, uint32_t page, uint8_t *bytes) {
+    for (uint32_t i = 0; i < cache->n_layers; i++) {
+        const kv_layer *layer = &cache->layers[i];
+        size_t size = layer_page_bytes(cache, layer);
+        if (layer->kind != kind) continue;
+        memcpy(bytes, layer->keys + page * size, size);
+        memcpy(bytes + size, layer->values + page * size, size);
+        bytes += 2 * size;
+    }
+}
+
+void kv_cache_put_page(const kv_cache *cache, kv_kind kind, uint32_t page, const uint8_t *bytes) {
+    for (uint32_t i = 0; i < cache->n_layers; i++) {
+        const kv_layer *layer = &cache->layers[i];
+        size_t size = layer_page_bytes(cache, layer);
+        if (layer->kind != kind) continue;
+        memcpy(layer->keys + page * size, bytes, size);
+        memcpy(layer->values + page * size, bytes + size, size);
+        bytes += 2 * size;
+    }
+}
+
 void kv_cache_copy(const kv_cache *cache, const wave *w) {
     for (uint32_t i = 0; i < cache->n_layers && w->n_copies > 0; i++) {
         const kv_layer *layer = &cache->layers[i];
-        size_t bytes = cache->n_kv_heads * head_bytes(&cache->paging, layer->kind, layer->type, cache->head_dim);
+        size_t bytes = layer_page_bytes(cache, layer);
         for (uint32_t c = 0; c < w->n_copies; c++) {
             const wave_copy *copy = &w->copies[c];
             if (copy->kind != (uint32_t)layer->kind) continue;

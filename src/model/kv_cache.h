@@ -49,6 +49,10 @@ uint64_t kv_cache_page_bytes(const hparams *hp, uint32_t layer_begin, uint32_t l
 /* One head of the sequence of a valid wave's run. */
 kv_head kv_cache_head(const kv_cache *cache, const kv_layer *layer, const wave *w, uint32_t run, uint32_t head);
 
+/* Copies a page of a kind, in all layers of the kind one behind the other, to or from bytes[kv_cache_page_bytes]. */
+void kv_cache_take_page(const kv_cache *cache, kv_kind kind, uint32_t page, uint8_t *bytes);
+void kv_cache_put_page(const kv_cache *cache, kv_kind kind, uint32_t page, const uint8_t *bytes);
+
 /* Does what a valid wave's copies say, in all layers. */
 void kv_cache_copy(const kv_cache *cache, const wave *w);
 

@@ -272,6 +272,8 @@ void stage_shortlist(stage *s, const float *logits, shortlist_wish wish, shortli
 
 stage_times stage_spent(const stage *s) { return s->spent; }
 
+const kv_cache *stage_kv(const stage *s) { return &s->kv; }
+
 wave_limits stage_limits(const stage *s) {
     return (wave_limits){s->chunk, s->hp.n_vocab, s->room.sequences, s->room.positions, s->kv.paging};
 }

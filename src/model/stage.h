@@ -26,6 +26,9 @@ void stage_close(stage *s); /* NULL is fine */
 
 wave_limits stage_limits(const stage *s); /* of the waves that it takes */
 
+/* Its keys and values; borrowed. Pages may be changed while no wave that sees or stores in them is under way. */
+const kv_cache *stage_kv(const stage *s);
+
 /* x[i][d_model] = the embedding of tokens[i], i < count. On all shards of a stage whose slices have all rows of the
  * embedding between them; every id < n_vocab. */
 void stage_embed(stage *s, const wave_token *tokens, uint32_t count, float *x);

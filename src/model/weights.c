@@ -188,3 +188,30 @@ void weights_close(weights *w) {
     free(w->layers);
     free(w);
 }
+
+/* ---- a fingerprint ---- */
+
+static void sample_matrix(digest_state *d, const matrix *m) {
+    enum { ROWS = 8 };
+    for (uint64_t i = 0; i < ROWS && m->data; i++) {
+        uint64_t bytes;
+        if (gguf_row_bytes(m->type, m->cols, &bytes, NULL) != GPTOSS_OK) return;
+        digest_add(d, m->data + i * m->rows / ROWS * m->row_bytes, bytes);
+    }
+}
+
+gptoss_status weights_sample(const weights *w, const hparams *hp, digest *out, gptoss_error *err) {
+    digest_state *d;
+    TRY(digest_begin(&d, err));
+    for (uint32_t i = 0; i < w->slice.layer_end - w->slice.layer_begin; i++) {
+        const layer_weights *l = &w->layers[i];
+        const matrix *all[] = {&l->q, &l->k, &l->v, &l->o, &l->router, &l->gate.first, &l->up.first, &l->down.first};
+        digest_add(d, l->attn_norm, hp->d_model * sizeof *l->attn_norm);
+        digest_add(d, l->ffn_norm, hp->d_model * sizeof *l->ffn_norm);
+        for (size_t n = 0; n < sizeof all / sizeof *all; n++) sample_matrix(d, all[n]);
+    }
+    sample_matrix(d, &w->embedding);
+    *out = digest_so_far(d);
+    digest_end(d);
+    return GPTOSS_OK;
+}

@@ -2,6 +2,7 @@
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
+#include "base/digest.h"
 #include "gguf/map.h"
 #include "kernels/matmul.h"
 #include "model/extent.h"
@@ -49,5 +50,9 @@ gptoss_status weights_check(const gguf_file *file, const hparams *hp, uint32_t n
  * no such slice. The file may be closed afterwards. */
 gptoss_status weights_open(const gguf_file *file, const hparams *hp, slice what, weights **out, gptoss_error *err);
 void weights_close(weights *w); /* NULL is fine */
+
+/* A fingerprint of the norms and of some rows of each matrix of the slice, of experts of the first one: enough to tell
+ * a model that was trained further from what it was, and read in a moment. */
+gptoss_status weights_sample(const weights *w, const hparams *hp, digest *out, gptoss_error *err);
 
 #endif
