@@ -324,7 +324,7 @@ static void print_summary(const answer *a, const generate_result *result, figure
     fputc('\n', stderr);
     char holds[120];
     layout_grid(&e->placement, holds, sizeof holds);
-    if (e->cluster.size > 1) fprintf(stderr, "%s\n", holds);
+    if (e->placement.shards > 1) fprintf(stderr, "%s\n", holds);
     for (int i = 0; i < e->cluster.size; i++) {
         const rank_facts *facts = &e->facts[i];
         layout_rank(&e->placement, i, holds, sizeof holds);
