@@ -82,6 +82,14 @@ process_result served_stop(served *s) {
     return served_wait(s);
 }
 
+int served_stop_well(served *s) {
+    process_result r = served_stop(s);
+    bool well = r.exit_status == 0 && r.err.size == 0;
+    if (!well) print_message("exit %d, stderr: %s\n", r.exit_status, r.err.data);
+    process_free(&r);
+    return well ? 0 : -1;
+}
+
 /* ---- an exchange ---- */
 
 int client_connect(int port) {

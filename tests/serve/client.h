@@ -25,6 +25,10 @@ process_result served_stop(served *s);
 
 process_result served_wait(served *s); /* the same for one that ends by itself */
 
+/* served_stop as the teardown of a group of tests: 0 if it ended with status 0 and had nothing to say, otherwise -1,
+ * after printing what it said. */
+int served_stop_well(served *s);
+
 typedef struct client_answer {
     int http;       /* 0: the connection was closed without an answer */
     buffer headers; /* as they came */

@@ -18,10 +18,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
     (void)state;
-    process_result r = served_stop(&server);
-    bool well = r.exit_status == 0 && r.err.size == 0;
-    process_free(&r);
-    return well ? 0 : -1;
+    return served_stop_well(&server);
 }
 
 static cJSON *ask(const char *path, const char *body, int http) {

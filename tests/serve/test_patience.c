@@ -19,11 +19,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
     (void)state;
-    process_result r = served_stop(&server);
-    bool well = r.exit_status == 0 && r.err.size == 0;
-    if (!well) print_error("exit %d: %s\n", r.exit_status, r.err.data);
-    process_free(&r);
-    return well ? 0 : -1;
+    return served_stop_well(&server);
 }
 
 /* ---- clients that write slowly ---- */

@@ -25,11 +25,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
     (void)state;
-    process_result r = served_stop(&server);
-    bool fine = r.exit_status == 0 && r.err.size == 0;
-    if (!fine) print_message("exit %d, stderr: %s\n", r.exit_status, r.err.data);
-    process_free(&r);
-    return fine ? 0 : -1;
+    return served_stop_well(&server);
 }
 
 /* ---- in the background ---- */

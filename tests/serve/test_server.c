@@ -40,12 +40,7 @@ static int start(void **state) {
 static int stop(void **state) {
     (void)state;
     cJSON_Delete(expected);
-    process_result r = served_stop(&server);
-    int status = r.exit_status;
-    if (status != 0 || r.err.size > 0) print_message("exit %d, stderr: %s\n", status, r.err.data);
-    bool fine = status == 0 && r.err.size == 0;
-    process_free(&r);
-    return fine ? 0 : -1;
+    return served_stop_well(&server);
 }
 
 static cJSON *ask(const char *path, const char *body, int http) {
