@@ -12,7 +12,7 @@
 
 enum {
     ACTIVATION_BLOCK = 32,
-    ACTIVATION_TOGETHER = 4,           /* blocks whose digits may be side by side, at most */
+    ACTIVATION_TOGETHER = 2,           /* blocks whose digits may be side by side, at most */
     ACTIVATION_MOST = 127 * 256 + 127, /* the largest number of two signed 8-bit digits */
     FP4_BIAS = 12                      /* added to twice a 4-bit float's value to make it unsigned */
 };
@@ -20,7 +20,7 @@ enum {
 /* One rounded row; every array begins on a cache line. */
 typedef struct activation_row {
     int16_t *q; /* [cols], in order */
-    /* [cols, up to a multiple of 128]: q = 256 * high + low, in an order of the instruction set's own
+    /* [cols, up to a multiple of 64]: q = 256 * high + low, in an order of the instruction set's own
      * (integer_split) */
     int8_t *high, *low;
     float *scales; /* [cols / 32] */
