@@ -232,14 +232,21 @@ INLINE __m512i store_word(int16_t *weights, size_t i, __m512i even, __m512i odd,
 }
 
 INLINE void unpack_block(integer_format format, const __m512i raw[BLOCK_WORDS], int16_t *weights) {
-    const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     __m512i sum = _mm512_setzero_si512();
+    const __m512i doubled = _mm512_broadcast_i32x8(
+        _mm256_setr_epi16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)); /* looked up with five bits */
 #pragma GCC unroll 8
     for (size_t i = 0; i < BLOCK_WORDS; i++) {
-        __m512i bytes = raw[format == INTEGER_Q8_0 ? i : i % 4];
-        if (format == INTEGER_MXFP4) bytes = look_up(doubled, i < 4 ? low_nibbles(bytes) : high_nibbles(bytes));
+        bool q8 = format == INTEGER_Q8_0;
+        __m512i bytes = raw[q8 ? i : i % 4], even, odd;
         if (!is_crossed(i)) bytes = swap_middle(bytes);
-        __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8), odd = _mm512_srai_epi16(bytes, 8);
+        if (q8) {
+            even = _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8);
+            odd = _mm512_srai_epi16(bytes, 8);
+        } else {
+            even = _mm512_permutexvar_epi16(i < 4 ? bytes : _mm512_srli_epi16(bytes, 4), doubled);
+            odd = _mm512_permutexvar_epi16(_mm512_srli_epi16(bytes, i < 4 ? 8 : 12), doubled);
+        }
         sum = store_word(weights, i, even, odd, sum);
     }
     _mm512_store_si512(weights + BLOCK_WORDS * 2 * PAIR_WEIGHTS, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
