@@ -82,13 +82,14 @@ typedef struct patience {
     double start;   /* of the wait */
     double since;   /* the start, or when the bell was last rung in it */
     uint32_t heard; /* the bell, when the requests were last looked at */
-    double arrival; /* by rank 0's clock: when the first of the messages that are here already may be seen */
+    double look;    /* by rank 0's clock: when the requests were last looked at, if messages are stamped */
+    double arrival; /* likewise: when the first of the messages that are here already may be seen */
     double sent;    /* the stamp of the message that came */
 } patience;
 
 static patience begin_waiting(void) {
     double now = clock_seconds();
-    return (patience){now, now, bells_heard(&all), INFINITY, 0};
+    return (patience){now, now, bells_heard(&all), .arrival = INFINITY};
 }
 
 /* Waking up takes longer than a hop, 30 us in a virtual machine. While there is work, however, waits are much alike:
@@ -167,7 +168,7 @@ static bool may_be_seen(patience *p, MPI_Request message) {
     link_stamp stamp;
     if (!stamps_find(study, message, &stamp)) return false;
     p->sent = stamp.sent;
-    if (stamp.arrives <= link_now()) return true;
+    if (stamp.arrives <= p->look) return true;
     if (stamp.arrives < p->arrival) p->arrival = stamp.arrives;
     MPI_Request_get_status(message, &ignored, MPI_STATUS_IGNORE); /* goes on fetching it, but leaves it where it is */
     return false;
@@ -182,8 +183,10 @@ static bool is_complete(patience *p, MPI_Request *request, MPI_Status *status) {
     return done;
 }
 
+/* All are looked at as of one moment: one that becomes due during the look must not overtake one before it. */
 static bool find_complete(patience *p, MPI_Request *requests, int count, int *which, MPI_Status *status) {
     p->arrival = INFINITY;
+    if (study) p->look = link_now();
     for (*which = 0; *which < count; ++*which)
         if (is_complete(p, &requests[*which], status)) return true;
     return false;

@@ -223,6 +223,32 @@ static void modelled_messages_are_never_early(void **state) {
     link_use_stamps(NULL);
 }
 
+/* Behind a long message they are due so soon after each other that several become so during one look at all. */
+static void modelled_messages_do_not_overtake(void **state) {
+    (void)state;
+    enum { COUNT = 64, BYTES = 16, LONG = 1 << 20 };
+    static uint8_t long_out[LONG], long_in[LONG], out[COUNT][BYTES], in[COUNT][BYTES];
+    MPI_Request sent[COUNT + 1], received[COUNT + 1];
+    model_links(1e-3, BYTES / 1e-8);
+    for (int turn = 0; turn < 20; turn++) {
+        link_receive(long_in, LONG, neighbour(-1), 54, &received[COUNT]);
+        for (int i = 0; i < COUNT; i++) link_receive(in[i], BYTES, neighbour(-1), 53, &received[i]);
+        link_send(long_out, LONG, neighbour(1), 54, &sent[COUNT]);
+        for (int i = 0; i < COUNT; i++) {
+            memset(out[i], turn + i, BYTES);
+            link_send(out[i], BYTES, neighbour(1), 53, &sent[i]);
+        }
+        for (int i = 0, which = 0; i < COUNT; i++) {
+            assert_int_equal(link_wait_any(received, COUNT, &which), BYTES);
+            assert_int_equal(which, i);
+            assert_memory_equal(in[i], out[i], BYTES);
+        }
+        assert_int_equal(link_wait(&received[COUNT]), LONG);
+        for (int i = 0; i <= COUNT; i++) link_wait(&sent[i]);
+    }
+    link_use_stamps(NULL);
+}
+
 /* A long message to one rank and a short one to another: each has its own time. */
 static void modelled_links_are_free_of_each_other(void **state) {
     (void)state;
@@ -298,12 +324,19 @@ static void different_models_are_refused_by_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_to_wait_for_is_complete),     cmocka_unit_test(messages_of_every_size_arrive),
-        cmocka_unit_test(messages_keep_their_order),           cmocka_unit_test(whatever_comes_first_is_taken),
-        cmocka_unit_test(dropped_messages_are_left_alone),     cmocka_unit_test(long_waits_end),
-        cmocka_unit_test(modelled_messages_are_never_early),   cmocka_unit_test(modelled_links_are_free_of_each_other),
-        cmocka_unit_test(waits_and_transfers_are_told_apart),  cmocka_unit_test(stamped_messages_can_be_dropped),
-        cmocka_unit_test(different_models_are_refused_by_all), cmocka_unit_test(print_what_waiting_costs),
+        cmocka_unit_test(nothing_to_wait_for_is_complete),
+        cmocka_unit_test(messages_of_every_size_arrive),
+        cmocka_unit_test(messages_keep_their_order),
+        cmocka_unit_test(whatever_comes_first_is_taken),
+        cmocka_unit_test(dropped_messages_are_left_alone),
+        cmocka_unit_test(long_waits_end),
+        cmocka_unit_test(modelled_messages_are_never_early),
+        cmocka_unit_test(modelled_messages_do_not_overtake),
+        cmocka_unit_test(modelled_links_are_free_of_each_other),
+        cmocka_unit_test(waits_and_transfers_are_told_apart),
+        cmocka_unit_test(stamped_messages_can_be_dropped),
+        cmocka_unit_test(different_models_are_refused_by_all),
+        cmocka_unit_test(print_what_waiting_costs),
     };
     gptoss_error err;
     if (cluster_open(true, &world, &err) != GPTOSS_OK) return 1;
