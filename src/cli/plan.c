@@ -149,26 +149,9 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
                                       const plan_model *fallback, gptoss_error *err) {
     advice help;
     buffer text = {0};
-    const double gib = 1 << 30;
     TRY(advise(&r->model, nodes, r->ranks, wish, &help, err));
     gptoss_status status = buffer_printf(&text, err, "the model does not fit: ");
-    if (status == GPTOSS_OK && help.missing)
-        status = buffer_printf(&text, err, "%.2f GiB are missing in all", (double)help.missing / gib);
-    else if (status == GPTOSS_OK)
-        status = buffer_printf(&text, err, "there is memory enough in all, but layers cannot be cut to it");
-    if (status == GPTOSS_OK && help.each_more)
-        status = buffer_printf(&text, err, ". It would fit with %.2f GiB more%s", (double)help.each_more / gib,
-                               r->ranks > 1 ? " on each rank" : "");
-    if (status == GPTOSS_OK && help.shards)
-        status = buffer_printf(&text, err, "; or on these ranks as they are (--shards %u)", help.shards);
-    if (status == GPTOSS_OK && help.another_node && help.more_nodes == 1)
-        status = buffer_printf(&text, err, "; or with another node that has %.2f GiB for it",
-                               (double)help.another_node / gib);
-    else if (status == GPTOSS_OK && help.another_node)
-        status = buffer_printf(&text, err, "; or with another stage of %u nodes that have %.2f GiB each for it",
-                               help.more_nodes, (double)help.another_node / gib);
-    if (status == GPTOSS_OK && help.layers)
-        status = buffer_printf(&text, err, "; or its first %u layers alone (--layers %u)", help.layers, help.layers);
+    if (status == GPTOSS_OK) status = advice_describe(&help, r->ranks, &text, err);
     if (status == GPTOSS_OK && fits(fallback, nodes, r->ranks, *wish))
         status = buffer_printf(&text, err, "; or expert 0 alone (--moe-fallback)");
     if (status == GPTOSS_OK) status = error_set(err, GPTOSS_NO_MEMORY, "%s", text.data);

@@ -1,11 +1,11 @@
 #include "engine/expert_placement.h"
 
-#include <cjson/cJSON.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "plan/json_file.h"
 
 enum { FILE_LIMIT = 1 << 20 };
 
@@ -81,13 +81,8 @@ static gptoss_status read_root(const cJSON *root, uint32_t stages, uint32_t shar
 
 gptoss_status expert_placement_parse(const char *text, size_t size, uint32_t stages, uint32_t shards,
                                      uint32_t n_experts, plan_range *experts, gptoss_error *err) {
-    const char *end = text;
-    cJSON *root = cJSON_ParseWithLengthOpts(text, size, &end, false);
-    if (!root) {
-        size_t line = 1;
-        for (const char *c = text; c < end && c < text + size; c++) line += *c == '\n';
-        return error_set(err, GPTOSS_BAD_INPUT, "line %zu: this is no JSON", line);
-    }
+    cJSON *root;
+    TRY(json_file_parse(text, size, &root, err));
     gptoss_status status = read_root(root, stages, shards, n_experts, experts, err);
     cJSON_Delete(root);
     return status;

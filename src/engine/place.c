@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "base/mem.h"
 #include "engine/expert_placement.h"
 #include "engine/survey.h"
@@ -75,6 +76,53 @@ static gptoss_status find_cut(engine *e, const plan_model *model, plan_node *nod
     return placement_find(model, nodes, size, &wish, out, err);
 }
 
+/* The experts that the file gives each rank. */
+static gptoss_status list_experts(const engine *e, const placement *p, plan_node *nodes, gptoss_error *err) {
+    uint32_t size = p->stages * p->shards;
+    plan_range *experts;
+    if (e->config.expert_0_only)
+        return error_set(err, GPTOSS_MISUSE,
+                         "--expert-placement cannot be combined with --moe-fallback, which uses expert 0 alone");
+    TRY(mem_array(size, sizeof *experts, "plan", &experts, err));
+    gptoss_status status =
+        expert_placement_read(e->config.expert_placement, p->stages, p->shards, e->hp.n_experts, experts, err);
+    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) nodes[i].experts = experts[i];
+    free(experts);
+    return status;
+}
+
+/* That the model fits without it is no matter of luck: there is a cut already. */
+static gptoss_status refuse_experts(const engine *e, const plan_model *model, const plan_node *nodes,
+                                    const plan_wish *wish, gptoss_error *err) {
+    advice help;
+    buffer text = {0};
+    uint32_t size = (uint32_t)e->cluster.size;
+    TRY(advise(model, nodes, size, wish, &help, err));
+    help.shards = 0; /* for which the file says nothing */
+    gptoss_status status = advice_describe(&help, size, &text, err);
+    if (status == GPTOSS_OK)
+        status = error_set(err, GPTOSS_NO_MEMORY,
+                           "with the experts that %s gives each rank the model does not fit: %s; or without "
+                           "--expert-placement, with which %s",
+                           e->config.expert_placement, text.data,
+                           e->missing_memory ? "less is missing" : "it fits as it is");
+    buffer_free(&text);
+    return status;
+}
+
+/* What a file says of experts goes before what was found best. Layers, heads and rows are dealt anew beside them; no
+ * rank may lack more memory than it must. */
+static gptoss_status place_listed_experts(const engine *e, const plan_model *model, plan_node *nodes, placement *p,
+                                          gptoss_error *err) {
+    plan_wish wish = wish_of(&e->config);
+    TRY(list_experts(e, p, nodes, err));
+    wish.stages = p->stages;
+    wish.shards = p->shards;
+    placement_free(p);
+    gptoss_status status = placement_find(model, nodes, (uint32_t)e->cluster.size, &wish, p, err);
+    return status == GPTOSS_NO_MEMORY ? refuse_experts(e, model, nodes, &wish, err) : status;
+}
+
 /* Rank 0. */
 static gptoss_status find_placement(engine *e, const rank_offer *offers, placement *out, gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
@@ -84,6 +132,7 @@ static gptoss_status find_placement(engine *e, const rank_offer *offers, placeme
     for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i], wish_of(&e->config).shards != 1);
     gptoss_status status = read_needs(e, &model, err);
     if (status == GPTOSS_OK) status = find_cut(e, &model, nodes, out, err);
+    if (status == GPTOSS_OK && e->config.expert_placement) status = place_listed_experts(e, &model, nodes, out, err);
     model_needs_free(&model);
     free(nodes);
     return status;
@@ -94,27 +143,11 @@ static void place_expert_0(placement *p) {
     for (uint32_t i = 0; i < p->stages * p->shards; i++) p->rank[i].experts = (plan_range){0, i % p->shards == 0};
 }
 
-/* What a file says of experts goes before what was found best. */
-static gptoss_status place_listed_experts(const engine *e, placement *p, gptoss_error *err) {
-    uint32_t size = p->stages * p->shards;
-    plan_range *experts;
-    if (e->config.expert_0_only)
-        return error_set(err, GPTOSS_MISUSE,
-                         "--expert-placement cannot be combined with --moe-fallback, which uses expert 0 alone");
-    TRY(mem_array(size, sizeof *experts, "plan", &experts, err));
-    gptoss_status status =
-        expert_placement_read(e->config.expert_placement, p->stages, p->shards, e->hp.n_experts, experts, err);
-    for (uint32_t i = 0; status == GPTOSS_OK && i < size; i++) p->rank[i].experts = experts[i];
-    free(experts);
-    return status;
-}
-
 /* Rank 0 chooses; the others make room for what it will tell. */
 static gptoss_status choose(engine *e, const rank_offer *offers, gptoss_error *err) {
     if (e->cluster.rank != 0)
         return mem_array((size_t)e->cluster.size, sizeof *e->placement.rank, "plan", &e->placement.rank, err);
     TRY(find_placement(e, offers, &e->placement, err));
-    if (e->config.expert_placement) return place_listed_experts(e, &e->placement, err);
     if (e->config.expert_0_only) place_expert_0(&e->placement);
     return GPTOSS_OK;
 }

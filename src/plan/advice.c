@@ -104,3 +104,22 @@ gptoss_status advise(const plan_model *m, const plan_node *nodes, uint32_t n, co
     free(extended);
     return status;
 }
+
+gptoss_status advice_describe(const advice *a, uint32_t ranks, buffer *out, gptoss_error *err) {
+    const double gib = 1 << 30;
+    if (a->missing)
+        TRY(buffer_printf(out, err, "%.2f GiB are missing in all", (double)a->missing / gib));
+    else
+        TRY(buffer_printf(out, err, "there is memory enough in all, but layers cannot be cut to it"));
+    if (a->each_more)
+        TRY(buffer_printf(out, err, ". It would fit with %.2f GiB more%s", (double)a->each_more / gib,
+                          ranks > 1 ? " on each rank" : ""));
+    if (a->shards) TRY(buffer_printf(out, err, "; or on these ranks as they are (--shards %u)", a->shards));
+    if (a->another_node && a->more_nodes == 1)
+        TRY(buffer_printf(out, err, "; or with another node that has %.2f GiB for it", (double)a->another_node / gib));
+    else if (a->another_node)
+        TRY(buffer_printf(out, err, "; or with another stage of %u nodes that have %.2f GiB each for it", a->more_nodes,
+                          (double)a->another_node / gib));
+    if (a->layers) TRY(buffer_printf(out, err, "; or its first %u layers alone (--layers %u)", a->layers, a->layers));
+    return GPTOSS_OK;
+}

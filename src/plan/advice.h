@@ -2,6 +2,7 @@
 #ifndef PLAN_ADVICE_H
 #define PLAN_ADVICE_H
 
+#include "base/buffer.h"
 #include "plan/placement.h"
 
 /* For nodes that a model does not fit. */
@@ -17,5 +18,8 @@ typedef struct advice {
 /* GPTOSS_OK also when nothing helps. */
 gptoss_status advise(const plan_model *m, const plan_node *nodes, uint32_t n, const plan_wish *wish, advice *out,
                      gptoss_error *err);
+
+/* Appends that for people: "1.20 GiB are missing in all. It would fit with ...; or ...". */
+gptoss_status advice_describe(const advice *a, uint32_t ranks, buffer *out, gptoss_error *err);
 
 #endif

@@ -1,6 +1,5 @@
 #include "plan/nodes.h"
 
-#include <cjson/cJSON.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "plan/json_file.h"
 #include "plan/machine.h"
 
 static const double RATE_A_CORE = 8e9, RATE_IN_ALL = 20e9, LAYER_SECONDS = 40e-6, WAKE_SECONDS = 20e-6;
@@ -173,13 +173,8 @@ static gptoss_status read_nodes(const cJSON *root, node_facts *list, uint32_t *c
 }
 
 gptoss_status nodes_parse(const char *text, size_t size, node_facts **out, uint32_t *count, gptoss_error *err) {
-    const char *end = text;
-    cJSON *root = cJSON_ParseWithLengthOpts(text, size, &end, false);
-    if (!root) {
-        size_t line = 1;
-        for (const char *c = text; c < end && c < text + size; c++) line += *c == '\n';
-        return error_set(err, GPTOSS_BAD_INPUT, "line %zu: this is no JSON", line);
-    }
+    cJSON *root;
+    TRY(json_file_parse(text, size, &root, err));
     node_facts *list = NULL;
     gptoss_status status = mem_array(NODES_MOST, sizeof *list, "nodes", &list, err);
     if (status == GPTOSS_OK) status = read_nodes(root, list, count, err);

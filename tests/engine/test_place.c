@@ -95,8 +95,52 @@ static void shares_follow_speeds(void **state) {
     free(together.logits);
 }
 
+static void write_experts(const char *path, const char *text) {
+    FILE *f = world.rank == 0 ? fopen(path, "w") : NULL;
+    if (f) fprintf(f, "{\"shards\": [%s]}", text);
+    if (f) assert_int_equal(fclose(f), 0);
+}
+
+/* Rank 1 has no memory to speak of: it lacks what it must have, but a file shall not give it more. */
+static void listed_experts_are_checked_against_memory(void **state) {
+    (void)state;
+    static const struct {
+        const char *experts;
+        gptoss_status want;
+    } cases[] = {{"\"0-6\", \"7\"", GPTOSS_OK}, {"\"0\", \"1-7\"", GPTOSS_NO_MEMORY}};
+    cluster uneven = world;
+    char path[128];
+    if (world.size != 2) return;
+    uneven.local_rank = 0;
+    uneven.local_size = world.rank == 0 ? 1 : 1 << 20;
+    snprintf(path, sizeof path, "%s/experts.json", cache);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        engine e;
+        gptoss_error why = {0};
+        write_experts(path, cases[i].experts);
+        const engine_config config = {.path = TEST_DATA "/golden/f32.gguf",
+                                      .threads = 1,
+                                      .chunk = 8,
+                                      .logits_rows = 8,
+                                      .stages = 1,
+                                      .shards = 2,
+                                      .expert_placement = path};
+        assert_int_equal(engine_open(&uneven, &config, &e, &why), cases[i].want);
+        if (world.rank == 0 && cases[i].want == GPTOSS_OK) {
+            assert_true(e.missing_memory > 0);
+            assert_int_equal(e.placement.rank[1].experts.begin, 7);
+        } else if (world.rank == 0) {
+            assert_non_null(strstr(why.text, "experts.json"));
+            assert_non_null(strstr(why.text, " GiB more on each rank"));
+            assert_non_null(strstr(why.text, "without --expert-placement"));
+        }
+        engine_close(&e);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shares_follow_speeds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shares_follow_speeds),
+                                       cmocka_unit_test(listed_experts_are_checked_against_memory)};
     gptoss_error err;
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
     int number = (int)getpid();
