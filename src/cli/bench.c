@@ -133,7 +133,7 @@ static void begin_report(session *s, uint64_t bytes_per_token, double start_seco
     r->n_layers = s->engine.n_layers;
     r->ranks = s->cluster->size;
     r->stages = s->engine.placement.stages;
-    layout_grid(&s->engine.placement, r->grid, sizeof r->grid);
+    grid_option_describe(&s->options->grid, &s->engine.placement, r->grid, sizeof r->grid);
     r->isa = isa_name(isa_used());
     r->bytes_per_token = bytes_per_token;
     r->start_seconds = start_seconds;
@@ -145,26 +145,24 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     const bench_options *o = s->options;
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
-    if (chunk == 0) chunk = engine_usual_chunk(o->grid.stages ? (int)o->grid.stages : s->cluster->size);
-    const engine_config config = {.path = s->where.gguf,
-                                  .cache_dir = s->where.cache,
-                                  .n_layers = (uint32_t)o->layers,
-                                  .stages = (uint32_t)o->grid.stages,
-                                  .shards = (uint32_t)o->grid.shards,
-                                  .expert_placement = o->grid.expert_placement,
-                                  .threads = threads,
-                                  .sequences = (uint32_t)streams,
-                                  .bind = o->bind,
-                                  .chunk = streams > chunk ? (uint32_t)streams : chunk,
-                                  .logits_rows = (uint32_t)streams};
+    engine_config config = {.path = s->where.gguf,
+                            .cache_dir = s->where.cache,
+                            .n_layers = (uint32_t)o->layers,
+                            .threads = threads,
+                            .sequences = (uint32_t)streams,
+                            .bind = o->bind,
+                            .chunk = chunk,
+                            .logits_rows = (uint32_t)streams};
+    grid_option_apply(&o->grid, &config);
     TRY(engine_open(s->cluster, &config, &s->engine, err));
+    if (streams > s->engine.config.chunk) s->engine.config.chunk = (uint32_t)streams;
     TRY(cluster_agree(s->cluster, check_depth(s, positions, err), err));
     uint64_t bytes_per_token = engine_bytes_per_token(&s->engine);
     TRY(engine_start(&s->engine, (uint32_t)positions, err));
     begin_report(s, bytes_per_token, clock_process_age());
     TRY(bench_open(&s->engine, o->seed, &s->bench, err));
     TRY(bench_read_memory(s->bench, &s->read_bytes, err));
-    return measure_engine(s, config.chunk, err);
+    return measure_engine(s, s->engine.config.chunk, err);
 }
 
 static gptoss_status measure_all(session *s, gptoss_error *err) {

@@ -24,7 +24,7 @@ typedef struct bench_report {
     uint32_t n_layers;
     int ranks;
     uint32_t stages; /* of ranks / stages shards each */
-    char grid[48];   /* in words */
+    char grid[64];   /* in words */
     const char *isa; /* of rank 0 */
     uint64_t bytes_per_token;
     double start_seconds; /* from the start of rank 0's process until all ranks were ready */

@@ -1,6 +1,9 @@
 #include "cli/grid_option.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "engine/layout.h"
 
 /* "1 x 6, 2 x 3, 3 x 2 or 6 x 1" */
 static void list_grids(uint64_t ranks, char *text, size_t size) {
@@ -13,9 +16,20 @@ static void list_grids(uint64_t ranks, char *text, size_t size) {
     }
 }
 
+static gptoss_status read_goal(grid_option *o, gptoss_error *err) {
+    if (!o->goal_name) return GPTOSS_OK;
+    if (!plan_goal_by_name(o->goal_name, &o->goal))
+        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
+    if (o->expert_placement && !o->stages && !o->shards)
+        return error_set(err, GPTOSS_MISUSE,
+                         "--expert-placement is for one grid, but --for chooses among all: say which with --shards T");
+    return GPTOSS_OK;
+}
+
 gptoss_status grid_option_settle(grid_option *o, int ranks, gptoss_error *err) {
     uint64_t n = (uint64_t)ranks, given = o->stages ? o->stages : o->shards;
     char fitting[160];
+    TRY(read_goal(o, err));
     if (!o->stages && !o->shards) return GPTOSS_OK;
     if (!o->stages && n % given == 0) o->stages = n / given;
     if (!o->shards && n % given == 0) o->shards = n / given;
@@ -30,4 +44,18 @@ gptoss_status grid_option_settle(grid_option *o, int ranks, gptoss_error *err) {
     return error_set(err, GPTOSS_MISUSE,
                      "--%s %llu does not divide the %d rank%s started; %s (stages x shards) would fit",
                      o->stages ? "stages" : "shards", (unsigned long long)given, ranks, ranks == 1 ? "" : "s", fitting);
+}
+
+void grid_option_apply(const grid_option *o, engine_config *config) {
+    config->stages = (uint32_t)o->stages;
+    config->shards = (uint32_t)o->shards;
+    config->expert_placement = o->expert_placement;
+    config->choose = o->goal_name != NULL;
+    config->goal = o->goal;
+}
+
+void grid_option_describe(const grid_option *o, const placement *p, char *text, size_t size) {
+    layout_grid(p, text, size);
+    size_t at = strlen(text);
+    if (o->goal_name) snprintf(text + at, size - at, ", chosen for %s", o->goal_name);
 }

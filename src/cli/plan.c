@@ -10,14 +10,13 @@
 #include "cli/options.h"
 #include "cli/plan_report.h"
 #include "cli/rank_path.h"
-#include "engine/engine.h"
+#include "engine/planning.h"
 #include "engine/survey.h"
-#include "model/shortlist.h"
 #include "model/weights.h"
 #include "plan/advice.h"
 #include "plan/model_needs.h"
 
-enum { NODES_FILE_LIMIT = 1 << 20, USUAL_KV = 4096 };
+enum { NODES_FILE_LIMIT = 1 << 20 };
 
 typedef struct arguments {
     const char *gguf, *nodes, *memory, *goal_name, *kv_type_name, *svg, *cache;
@@ -127,13 +126,14 @@ static gptoss_status look_around(const arguments *a, const cluster *c, machines 
 
 /* ---- the plan ---- */
 
-static plan_wish wish_of(const arguments *a, const plan_report *r) {
-    return (plan_wish){.stages = (uint32_t)a->stages,
-                       .shards = (uint32_t)a->shards,
-                       .goal = r->goal,
-                       .traffic = {.hop_bytes = r->hp.d_model * sizeof(float),
-                                   .result_bytes = sizeof(shortlist),
-                                   .streams = r->streams}};
+static planning planning_of(const arguments *a, const plan_report *r) {
+    return (planning){.ranks = r->ranks,
+                      .stages = (uint32_t)a->stages,
+                      .shards = (uint32_t)a->shards,
+                      .goal = r->goal,
+                      .sequences = r->streams,
+                      .positions = r->kv_positions,
+                      .kv_type = a->kv_type};
 }
 
 static bool fits(const plan_model *m, const plan_node *nodes, uint32_t n, plan_wish wish) {
@@ -159,16 +159,10 @@ static gptoss_status explain_shortage(const plan_report *r, const plan_node *nod
     return status;
 }
 
-static kv_room room_of(const arguments *a, const plan_report *r) {
-    return (kv_room){.sequences = r->streams,
-                     .positions = r->kv_positions,
-                     .chunk = engine_usual_chunk((int)r->ranks),
-                     .type = a->kv_type};
-}
-
 static gptoss_status place(const arguments *a, const model_sizes *sizes, plan_report *r, gptoss_error *err) {
-    kv_room room = room_of(a, r);
-    plan_wish wish = wish_of(a, r);
+    const planning asked = planning_of(a, r);
+    const kv_room room = planning_room(&asked, &r->hp);
+    const plan_wish wish = planning_wish(&asked, &r->hp);
     plan_node *nodes;
     plan_model fallback = {0};
     TRY(mem_array(r->ranks, sizeof *nodes, "plan", &nodes, err));
@@ -209,7 +203,8 @@ static gptoss_status choose_limits(const arguments *a, plan_report *r, gptoss_er
         return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
                          (unsigned long long)a->max_kv, r->hp.context);
     r->model.n_layers = a->layers ? (uint32_t)a->layers : r->hp.n_layers;
-    r->kv_positions = a->max_kv ? (uint32_t)a->max_kv : USUAL_KV < r->hp.context ? USUAL_KV : r->hp.context;
+    const planning limits = {.ranks = 1, .positions = (uint32_t)a->max_kv};
+    r->kv_positions = planning_room(&limits, &r->hp).positions;
     r->streams = a->parallel ? (uint32_t)a->parallel : 1;
     return GPTOSS_OK;
 }
@@ -220,7 +215,8 @@ static gptoss_status plan_file(const arguments *a, const gguf_file *file, plan_r
     TRY(choose_limits(a, r, err));
     TRY(weights_check(file, &r->hp, r->model.n_layers, err));
     TRY(model_sizes_read(file, &r->hp, &sizes, err));
-    kv_room room = room_of(a, r);
+    const planning asked = planning_of(a, r);
+    const kv_room room = planning_room(&asked, &r->hp);
     gptoss_status status = model_needs(&sizes, &r->hp, r->model.n_layers, a->moe_fallback, &room, &r->model, err);
     if (status == GPTOSS_OK) status = place(a, &sizes, r, err);
     model_sizes_free(&sizes);

@@ -123,29 +123,25 @@ static void warn_of_memory(const engine *e) {
 static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     loading shown = {0};
-    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(o->grid.stages ? (int)o->grid.stages : c->size);
-    const engine_config config = {.path = where->gguf,
-                                  .n_layers = (uint32_t)o->layers,
-                                  .stages = (uint32_t)o->grid.stages,
-                                  .shards = (uint32_t)o->grid.shards,
-                                  .expert_placement = o->grid.expert_placement,
-                                  .expert_0_only = o->moe_fallback,
-                                  .threads = (uint32_t)o->threads,
-                                  .bind = bind,
-                                  .chunk = chunk,
-                                  .kv_type = o->kv_type,
-                                  .planned_kv = (uint32_t)o->max_kv,
-                                  .goal = o->goal,
-                                  .weights = o->weights,
-                                  .cache_dir = where->cache,
-                                  .prompt_cache = o->prompt_cache,
-                                  .resume_points = o->prompt_cache ? RESUME_POINTS : 0,
-                                  .logits_rows = o->dump_logits ? chunk : 1,
-                                  .on_load = c->rank == 0 ? show_loading : NULL,
-                                  .on_supply = c->rank == 0 ? show_supply : NULL,
-                                  .load_context = &shown};
+    engine_config config = {.path = where->gguf,
+                            .n_layers = (uint32_t)o->layers,
+                            .expert_0_only = o->moe_fallback,
+                            .threads = (uint32_t)o->threads,
+                            .bind = bind,
+                            .chunk = (uint32_t)o->chunk,
+                            .kv_type = o->kv_type,
+                            .planned_kv = (uint32_t)o->max_kv,
+                            .weights = o->weights,
+                            .cache_dir = where->cache,
+                            .prompt_cache = o->prompt_cache,
+                            .resume_points = o->prompt_cache ? RESUME_POINTS : 0,
+                            .logits_rows = o->dump_logits ? UINT32_MAX : 1,
+                            .on_load = c->rank == 0 ? show_loading : NULL,
+                            .on_supply = c->rank == 0 ? show_supply : NULL,
+                            .load_context = &shown};
     engine e;
     front f = {0};
+    grid_option_apply(&o->grid, &config);
     gptoss_status status = engine_open(c, &config, &e, err);
     if (status == GPTOSS_OK) warn_of_memory(&e);
     if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);

@@ -323,8 +323,8 @@ static void print_summary(const answer *a, const generate_result *result, figure
     if (result->generated > 0) fprintf(stderr, "; first token after %.2f s", f.to_first_token);
     fputc('\n', stderr);
     char holds[120];
-    layout_grid(&e->placement, holds, sizeof holds);
-    if (e->placement.shards > 1) fprintf(stderr, "%s\n", holds);
+    grid_option_describe(&a->options->grid, &e->placement, holds, sizeof holds);
+    if (e->placement.shards > 1 || e->config.choose) fprintf(stderr, "%s\n", holds);
     for (int i = 0; i < e->cluster.size; i++) {
         const rank_facts *facts = &e->facts[i];
         layout_rank(&e->placement, i, holds, sizeof holds);

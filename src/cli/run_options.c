@@ -41,10 +41,11 @@ static size_t describe(run_options *o, option *table) {
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
          "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
-        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", "of layers; by default the plan's choice"},
-        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", "that split the heads and experts of each stage"},
+        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
+        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
         {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
          "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
+        {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
          "tokens of the prompt read at a time (512 in one stage, 128 in several)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
@@ -53,8 +54,6 @@ static size_t describe(run_options *o, option *table) {
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
-        {"for", OPTION_TEXT, &o->goal_name, 0, 0, "GOAL",
-         "deal layers for throughput (default: even stages) or latency (of one sequence)"},
         {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
         {"prompt-cache", OPTION_TEXT, &o->prompt_cache, 0, 0, "DIR",
          "keep what was read of prompts there, from one run to the next"},
@@ -127,8 +126,6 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
         return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     TRY(weights_option_read(o->weights_name, &o->weights, err));
     TRY(link_option_read(&o->link, err));
-    if (o->goal_name && !plan_goal_by_name(o->goal_name, &o->goal))
-        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
     if (o->date && !is_date(o->date))
         return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
     if (o->top_logprobs && !o->telemetry && !o->json)

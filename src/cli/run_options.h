@@ -32,8 +32,6 @@ typedef struct run_options {
     const char *kv_type_name; /* or NULL */
     kv_type kv_type;          /* what it names */
     bool moe_fallback;
-    const char *goal_name;    /* or NULL */
-    plan_goal goal;           /* what it names */
     const char *cache;        /* folder; NULL: the user's */
     const char *prompt_cache; /* folder, or NULL */
     const char *weights_name; /* or NULL */

@@ -114,9 +114,12 @@ static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_er
                                      .chunk = e->config.chunk,
                                      .resume_points = (uint32_t)o->resume_points,
                                      .kept = prompt_cache_image(e->prompts)};
+    char chosen[120];
     gptoss_status status = scheduler_open(e->pipeline, &config, &f->scheduler, err);
     if (status == GPTOSS_OK) {
         server_ready(f->server, f->scheduler, e);
+        grid_option_describe(&o->grid, &e->placement, chosen, sizeof chosen);
+        if (e->config.choose) fprintf(stderr, "gptoss-dist: %s\n", chosen);
         fprintf(stderr, "gptoss-dist: %s listens on %s (process %ld)\n", f->name, server_address(f->server),
                 (long)getpid());
         status = scheduler_run(f->scheduler, err);
@@ -145,28 +148,26 @@ static uint64_t usual_kv_memory(const cluster *c) {
 static gptoss_status serve(const serve_options *o, const places *where, topology_bind bind, cluster *c,
                            gptoss_error *err) {
     front f = {0};
-    uint32_t chunk = o->chunk ? (uint32_t)o->chunk : engine_usual_chunk(o->grid.stages ? (int)o->grid.stages : c->size);
-    const engine_config config = {.path = where->gguf,
-                                  .n_layers = (uint32_t)o->layers,
-                                  .stages = (uint32_t)o->grid.stages,
-                                  .shards = (uint32_t)o->grid.shards,
-                                  .expert_placement = o->grid.expert_placement,
-                                  .expert_0_only = o->moe_fallback,
-                                  .threads = (uint32_t)o->threads,
-                                  .sequences = (uint32_t)o->parallel,
-                                  .bind = bind,
-                                  .chunk = chunk,
-                                  .weights = o->weights,
-                                  .cache_dir = where->cache,
-                                  .prompt_cache = o->prompt_cache,
-                                  .kv_type = o->kv_type,
-                                  .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
-                                  .resume_points = (uint32_t)o->resume_points,
-                                  .logits_rows = o->parallel < chunk ? (uint32_t)o->parallel : chunk,
-                                  .on_load = c->rank == 0 ? on_load : NULL,
-                                  .on_supply = c->rank == 0 ? on_supply : NULL,
-                                  .load_context = &f};
+    engine_config config = {.path = where->gguf,
+                            .n_layers = (uint32_t)o->layers,
+                            .expert_0_only = o->moe_fallback,
+                            .threads = (uint32_t)o->threads,
+                            .sequences = (uint32_t)o->parallel,
+                            .bind = bind,
+                            .chunk = (uint32_t)o->chunk,
+                            .weights = o->weights,
+                            .cache_dir = where->cache,
+                            .prompt_cache = o->prompt_cache,
+                            .kv_type = o->kv_type,
+                            .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
+                            .resume_points = (uint32_t)o->resume_points,
+                            .logits_rows = (uint32_t)o->parallel,
+                            .on_load = c->rank == 0 ? on_load : NULL,
+                            .on_supply = c->rank == 0 ? on_supply : NULL,
+                            .load_context = &f};
     engine e;
+    grid_option_apply(&o->grid, &config);
+    if (config.choose) config.planned_kv = (uint32_t)o->max_kv;
     gptoss_status status = engine_open(c, &config, &e, err);
     if (status == GPTOSS_OK) {
         status = c->rank == 0 ? front_open(o, &e, &f, err) : GPTOSS_OK;

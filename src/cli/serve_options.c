@@ -6,7 +6,7 @@
 
 #include "cli/weights_option.h"
 
-enum { MAX_OPTIONS = 40, KEY_BYTES = 4096 };
+enum { MAX_OPTIONS = 48, KEY_BYTES = 4096 };
 
 static size_t describe(serve_options *o, option *table) {
     const double count_max = 1u << 30, bytes_max = 0x1p50;
@@ -47,10 +47,11 @@ static size_t describe(serve_options *o, option *table) {
          "for headers, a body, taking an answer, the next request, each (60)"},
         {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
          "for running answers after SIGTERM (60)"},
-        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", "of layers; by default the plan's choice"},
-        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", "that split the heads and experts of each stage"},
+        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
+        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
         {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
          "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
+        {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
          "tokens of prompts read at a time (512 in one stage, 128 in several)"},
         {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},

@@ -53,6 +53,8 @@ void link_use_stamps(stamps *s) {
     study = s;
 }
 
+bool link_is_delayed(void) { return study && stamps_delay(study); }
+
 void link_watch(void (*watch)(void *context, const link_report *wait), void *context) {
     watcher = watch;
     watcher_context = context;

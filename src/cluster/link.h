@@ -48,6 +48,8 @@ void link_drop(MPI_Request *request);
 /* Stamps from now on all messages; collective. They become the links'; NULL: no more. */
 void link_use_stamps(stamps *s);
 
+bool link_is_delayed(void); /* by them, so that links are not what they are */
+
 double link_now(void); /* seconds, by rank 0's clock if messages are stamped */
 
 /* A wait that ended. Seconds by rank 0's clock. */

@@ -48,6 +48,8 @@ void stamps_close(stamps *s) {
 
 double stamps_offset(const stamps *s) { return s->offset; }
 
+bool stamps_delay(const stamps *s) { return s->latency > 0 || s->bandwidth > 0; }
+
 void stamps_send(stamps *s, size_t bytes, int to, int tag) {
     double now = clock_seconds() + s->offset, begin = s->free_at[to] > now ? s->free_at[to] : now;
     s->free_at[to] = begin + (s->bandwidth > 0 ? (double)bytes / s->bandwidth : 0);

@@ -26,6 +26,7 @@ gptoss_status stamps_open(double latency, double bandwidth, double clock_offset,
 void stamps_close(stamps *s); /* NULL is fine */
 
 double stamps_offset(const stamps *s); /* clock_offset */
+bool stamps_delay(const stamps *s);    /* whether they delay anything */
 
 /* Just before a message is sent. */
 void stamps_send(stamps *s, size_t bytes, int to, int tag);

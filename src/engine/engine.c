@@ -9,11 +9,10 @@
 #include "cluster/link.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
+#include "engine/planning.h"
 #include "engine/prompt_cache.h"
 #include "engine/supply.h"
 #include "plan/machine.h"
-
-uint32_t engine_usual_chunk(int stages) { return stages == 1 ? 512 : 128; }
 
 static bool may_lack_file(const engine *e) {
     if (e->config.weights == WEIGHTS_STREAM) return e->cluster.rank != 0;
@@ -64,6 +63,7 @@ gptoss_status engine_open(const cluster *c, const engine_config *config, engine 
     TRY(cluster_agree(c, check_model(out, err), err));
     TRY(cluster_agree(c, start_team(out, err), err));
     TRY(place_ranks(out, err));
+    if (!out->config.chunk) out->config.chunk = planning_chunk(out->placement.stages);
     return supply_fetch(out, err);
 }
 
@@ -142,8 +142,9 @@ static gptoss_status open_pipeline(engine *e, gptoss_error *err) {
         plan_range rows = e->placement.rank[r].output_rows;
         begins[r + 1] = rows.end > rows.begin ? rows.end : begins[r];
     }
+    uint32_t most = e->config.chunk, rows = e->config.logits_rows;
     const pipeline_config config = {
-        .grid = e->grid, .group = e->group, .logits_rows = e->config.logits_rows, .output_begins = begins};
+        .grid = e->grid, .group = e->group, .logits_rows = rows < most ? rows : most, .output_begins = begins};
     gptoss_status status = pipeline_open(&e->cluster, &e->hp, e->stage, &config, &e->pipeline, err);
     free(begins);
     return status;

@@ -21,7 +21,9 @@ typedef struct engine_config {
     const char *path;             /* borrowed */
     uint32_t n_layers;            /* run the first n layers only; 0: all */
     bool expert_0_only;           /* see slice */
-    uint32_t stages, shards;      /* the grid, together as many as ranks; 0: chosen */
+    uint32_t stages, shards;      /* the grid, together as many as ranks; 0: chosen, or stages of one shard each */
+    bool choose;                  /* the grid, where it is not given, and slices for `goal`, as `plan` does; ranks and
+                                     links are measured for it */
     const char *expert_placement; /* a file, borrowed; see expert_placement.h. NULL: chosen */
     uint32_t threads;             /* of this rank; 0: one a physical core of its share of the machine */
     uint32_t sequences;           /* at work at once; 0: one */
@@ -31,13 +33,14 @@ typedef struct engine_config {
     weights_origin weights;
     const char *cache_dir;    /* where measurements and received slices are kept; borrowed, NULL: nowhere */
     topology_bind bind;       /* of its threads */
-    uint32_t chunk;           /* tokens a wave */
+    uint32_t chunk;           /* tokens a wave; 0: the usual ones, in the engine's from engine_open on, and may be
+                                 changed there before engine_start */
     kv_type kv_type;          /* of the KV cache */
     uint64_t kv_memory;       /* bytes of each rank's KV cache, at most; 0: what all sequences at full length need */
     uint32_t resume_points;   /* of the prefix cache: room for as many; see scheduler_config */
     const char *prompt_cache; /* folder where resume points outlive the program; borrowed, NULL: they do not */
-    uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS];                     /* see kv_room; 0: chosen */
-    uint32_t logits_rows;                                                    /* see pipeline_config */
+    uint32_t kv_pages[KV_KINDS], kv_page_bits[KV_KINDS]; /* see kv_room; 0: chosen */
+    uint32_t logits_rows;                                /* see pipeline_config; no more than `chunk` */
     void (*on_load)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* while weights are read; may be NULL */
     /* while slices go from rank to rank: what is being done; may be NULL */
     void (*on_supply)(void *context, const char *what, uint64_t done_bytes, uint64_t all_bytes);
@@ -76,10 +79,6 @@ typedef struct engine {
     kv_room room;          /* of the KV cache, the same on all ranks but for the heads; set by engine_start */
     rank_facts *facts;     /* [cluster.size] on rank 0, NULL elsewhere */
 } engine;
-
-/* Tokens of a prompt to read at a time: as many as fill the products of all experts in one stage, fewer in several,
- * which then work on different parts of it. */
-uint32_t engine_usual_chunk(int stages);
 
 /* Opens and checks the file, makes sure that all ranks were given the same one, or slices of it, agrees on a grid, and
  * hands slices to ranks without a file.

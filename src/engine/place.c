@@ -1,10 +1,12 @@
 #include "engine/place.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "base/mem.h"
 #include "engine/expert_placement.h"
+#include "engine/planning.h"
 #include "engine/survey.h"
 #include "plan/advice.h"
 #include "plan/machine.h"
@@ -12,33 +14,47 @@
 
 /* What a rank tells rank 0 of itself. */
 typedef struct rank_offer {
-    uint64_t memory;    /* that a model may have */
-    uint64_t read_rate; /* bytes of weights a second */
-    extent held;        /* by its file; without one it can have all */
+    node_facts facts;
+    extent held; /* by its file; without one it can have all */
 } rank_offer;
 _Static_assert(sizeof(rank_offer) % sizeof(uint64_t) == 0, "offers are gathered as plain numbers");
-enum { OFFER_WORDS = sizeof(rank_offer) / sizeof(uint64_t), PLANNED_KV = 4096 };
+enum { OFFER_WORDS = sizeof(rank_offer) / sizeof(uint64_t) };
 
-/* Ranks that share one machine have equal shares of it, and nothing need be measured. */
-static rank_offer make_offer(const engine *e) {
+/* What goes for ranks of one machine, which have equal shares of it: nothing need be measured. */
+static node_facts share_of_machine(const cluster *c) {
+    node_facts facts = node_facts_default();
+    facts.memory = machine_memory("") / (uint64_t)c->local_size;
+    facts.read_rate = plan_node_default().read_rate;
+    return facts;
+}
+
+/* Collective. */
+static gptoss_status make_offer(const engine *e, rank_offer *out, gptoss_error *err) {
     const cluster *c = &e->cluster;
-    rank_offer o = {.memory = machine_usable(machine_memory("") / (uint64_t)c->local_size),
-                    .read_rate = (uint64_t)plan_node_default().read_rate,
-                    .held = e->extent};
-    if (c->local_size == c->size) return o;
-    node_facts facts;
-    survey_rank(c, e->team, e->config.cache_dir, false, &facts);
-    o.read_rate = (uint64_t)facts.read_rate;
-    return o;
+    *out = (rank_offer){.held = e->extent};
+    if (e->config.choose) {
+        node_facts *all = NULL;
+        TRY(cluster_agree(c, mem_array((size_t)c->size, sizeof *all, "plan", &all, err), err));
+        gptoss_status status = survey_ranks(c, e->team, e->config.cache_dir, false, all, err);
+        out->facts = all[c->rank];
+        free(all);
+        return status;
+    }
+    if (c->local_size == c->size)
+        out->facts = share_of_machine(c);
+    else
+        survey_rank(c, e->team, e->config.cache_dir, false, &out->facts);
+    return GPTOSS_OK;
 }
 
 /* Where stages are not split all ranks need all heads and experts; a file that lacks some is told of when it is opened.
- */
-static plan_node node_of(const rank_offer *o, bool split) {
-    plan_node node = plan_node_default();
+ * Where nothing is to be chosen, what a layer takes beside reading is left out. */
+static plan_node node_of(const rank_offer *o, bool choose, bool split) {
+    plan_node node = node_for_plan(&o->facts), plain = plan_node_default();
     const extent *x = &o->held;
-    node.memory = o->memory;
-    node.read_rate = (double)o->read_rate;
+    plain.memory = node.memory;
+    plain.read_rate = node.read_rate;
+    if (!choose) node = plain;
     node.layers = (plan_range){x->layer_begin, x->layer_end};
     if (split) node.kv_heads = (plan_range){x->kv_head_begin, x->kv_head_end};
     if (split) node.experts = (plan_range){x->expert_begin, x->expert_end};
@@ -47,26 +63,36 @@ static plan_node node_of(const rank_offer *o, bool split) {
     return node;
 }
 
-static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *err) {
-    uint32_t planned = e->config.planned_kv ? e->config.planned_kv : PLANNED_KV;
-    kv_room room = {.sequences = e->config.sequences ? e->config.sequences : 1,
-                    .positions = planned < e->hp.context ? planned : e->hp.context,
-                    .chunk = e->config.chunk,
-                    .type = e->config.kv_type};
-    return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
+/* Where nothing is asked for, stages are not split: then an answer has the same bits on any number of ranks. */
+static planning planning_of(const engine *e) {
+    const engine_config *c = &e->config;
+    bool open = c->choose || c->shards || c->stages;
+    return (planning){.ranks = (uint32_t)e->cluster.size,
+                      .stages = c->stages,
+                      .shards = open ? c->shards : 1,
+                      .goal = c->goal,
+                      .sequences = c->sequences,
+                      .positions = c->planned_kv,
+                      .chunk = c->chunk,
+                      .kv_type = c->kv_type};
 }
 
-/* Where nothing is asked for, stages are not split: then an answer has the same bits on any number of ranks. */
-static plan_wish wish_of(const engine_config *c) {
-    uint32_t shards = c->shards || c->stages ? c->shards : 1;
-    return (plan_wish){.stages = c->stages, .shards = shards, .goal = c->goal};
+static plan_wish wish_of(const engine *e) {
+    const planning p = planning_of(e);
+    return planning_wish(&p, &e->hp);
+}
+
+static gptoss_status read_needs(const engine *e, plan_model *out, gptoss_error *err) {
+    const planning p = planning_of(e);
+    const kv_room room = planning_room(&p, &e->hp);
+    return model_needs(&e->sizes, &e->hp, e->n_layers, e->config.expert_0_only, &room, out, err);
 }
 
 /* The best cut. Where memory is too small for any, the one with which no rank lacks more than it must: weights are
  * mapped and need not all be in memory at once. */
 static gptoss_status find_cut(engine *e, const plan_model *model, plan_node *nodes, placement *out, gptoss_error *err) {
     uint32_t size = (uint32_t)e->cluster.size;
-    const plan_wish wish = wish_of(&e->config);
+    const plan_wish wish = wish_of(e);
     gptoss_status status = placement_find(model, nodes, size, &wish, out, err);
     if (status != GPTOSS_NO_MEMORY) return status;
     advice help;
@@ -114,7 +140,7 @@ static gptoss_status refuse_experts(const engine *e, const plan_model *model, co
  * rank may lack more memory than it must. */
 static gptoss_status place_listed_experts(const engine *e, const plan_model *model, plan_node *nodes, placement *p,
                                           gptoss_error *err) {
-    plan_wish wish = wish_of(&e->config);
+    plan_wish wish = wish_of(e);
     TRY(list_experts(e, p, nodes, err));
     wish.stages = p->stages;
     wish.shards = p->shards;
@@ -129,7 +155,8 @@ static gptoss_status find_placement(engine *e, const rank_offer *offers, placeme
     plan_node *nodes;
     plan_model model = {0};
     TRY(mem_array(size, sizeof *nodes, "plan", &nodes, err));
-    for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i], wish_of(&e->config).shards != 1);
+    bool split = wish_of(e).shards != 1;
+    for (uint32_t i = 0; i < size; i++) nodes[i] = node_of(&offers[i], e->config.choose, split);
     gptoss_status status = read_needs(e, &model, err);
     if (status == GPTOSS_OK) status = find_cut(e, &model, nodes, out, err);
     if (status == GPTOSS_OK && e->config.expert_placement) status = place_listed_experts(e, &model, nodes, out, err);
@@ -179,10 +206,13 @@ static slice slice_of(const engine *e, int rank) {
 
 gptoss_status place_ranks(engine *e, gptoss_error *err) {
     const cluster *c = &e->cluster;
-    rank_offer mine = make_offer(e), *all = NULL;
+    rank_offer mine, *all = NULL;
+    uint64_t words[OFFER_WORDS];
+    TRY(make_offer(e, &mine, err));
     gptoss_status status = cluster_agree(c, mem_array((size_t)c->size, sizeof *all, "plan", &all, err), err);
     if (status == GPTOSS_OK) {
-        cluster_gather(c, (uint64_t *)&mine, OFFER_WORDS, (uint64_t *)all);
+        memcpy(words, &mine, sizeof mine);
+        cluster_gather(c, words, OFFER_WORDS, (uint64_t *)(void *)all);
         status = cluster_agree(c, choose(e, all, err), err);
     }
     free(all);

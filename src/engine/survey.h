@@ -12,8 +12,13 @@
  * measure at the same time see what each of them gets of it. */
 void survey_rank(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *out);
 
-/* Collective: every rank and the link behind it, on rank 0 in all[size of the cluster]. threads: of this rank, 0: one a
- * core of its share. */
+/* Collective: every rank and the link behind it, in all[size of the cluster] on every rank. Links are measured one
+ * after the other, or were when the same machines had as many ranks and threads, as files in cache_dir tell; never kept
+ * are links that are delayed on demand. What was kept just now is what later calls find, to the last digit. */
+gptoss_status survey_ranks(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *all,
+                           gptoss_error *err);
+
+/* The same with a team that is opened for it. threads: of this rank, 0: one a core of its share. */
 gptoss_status survey_all(const cluster *c, uint32_t threads, const char *cache_dir, bool again, node_facts *all,
                          gptoss_error *err);
 

@@ -11,7 +11,7 @@ static void expect_grid(uint64_t stages, uint64_t shards, int ranks, uint64_t wa
 
 static void one_follows_from_the_other(void **state) {
     (void)state;
-    expect_grid(0, 0, 6, 0, 0); /* the plan's choice */
+    expect_grid(0, 0, 6, 0, 0); /* stages of one shard, or the plan's choice */
     expect_grid(2, 0, 6, 2, 3);
     expect_grid(0, 2, 6, 3, 2);
     expect_grid(3, 2, 6, 3, 2);
@@ -50,9 +50,27 @@ static void what_does_not_fit_is_refused_with_what_would(void **state) {
     assert_int_equal(grid_option_settle(&o, 720720 * 2, &why), GPTOSS_MISUSE); /* very many would fit */
 }
 
+static void goals_and_experts_go_together(void **state) {
+    (void)state;
+    gptoss_error why = {0};
+    grid_option o = {.goal_name = "latency"};
+    assert_ok(grid_option_settle(&o, 6, err));
+    assert_int_equal(o.goal, PLAN_FOR_LATENCY);
+    assert_true(o.stages == 0 && o.shards == 0);
+    o.goal_name = "fun";
+    assert_int_equal(grid_option_settle(&o, 6, &why), GPTOSS_MISUSE);
+    assert_string_equal(why.text, "--for is latency or throughput, not \"fun\"");
+    o = (grid_option){.goal_name = "throughput", .expert_placement = "x.json"};
+    assert_int_equal(grid_option_settle(&o, 6, &why), GPTOSS_MISUSE);
+    assert_non_null(strstr(why.text, "--shards T"));
+    o.shards = 2;
+    assert_ok(grid_option_settle(&o, 6, err));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_follows_from_the_other),
+        cmocka_unit_test(goals_and_experts_go_together),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_would),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

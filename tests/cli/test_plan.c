@@ -74,6 +74,57 @@ static void it_plans_for_the_machines_that_are_here(void **state) {
     unsetenv("XDG_CACHE_HOME");
 }
 
+static void expect_equal_items(const cJSON *a, const cJSON *b, const char *name) {
+    char *x = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(a, name));
+    char *y = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(b, name));
+    assert_non_null(x);
+    assert_string_equal(x, y);
+    cJSON_free(x);
+    cJSON_free(y);
+}
+
+/* The last line of --json is the summary. */
+static cJSON *summary_of(int ranks, const char *goal) {
+    process_result r = process_expect(
+        ranks, COMMAND("run", "--gguf", PARTED, "--tokens", "5,6,7", "--max-tokens", "1", "--json", "--for", goal), 0,
+        "finish_reason", "");
+    r.out.data[r.out.size - 1] = '\0';
+    const char *line = strrchr(r.out.data, '\n');
+    cJSON *summary = cJSON_Parse(line ? line + 1 : r.out.data);
+    assert_non_null(summary);
+    process_free(&r);
+    return summary;
+}
+
+static void run_takes_the_grid_that_is_planned(void **state) {
+    const char *cache = craft_path(state, "cache");
+    static const char *const GOALS[] = {"latency", "throughput"};
+    setenv("XDG_CACHE_HOME", cache, 1);
+    for (int i = 0; i < 4; i++) {
+        int ranks = i < 2 ? 2 : 4;
+        cJSON *plan = planned(ranks, COMMAND("plan", "--gguf", PARTED, "--json", "--for", GOALS[i % 2]), ranks);
+        cJSON *run = summary_of(ranks, GOALS[i % 2]);
+        expect_equal_items(plan, run, "stages");
+        expect_equal_items(plan, run, "shards");
+        for (int r = 0; r < ranks; r++) {
+            const cJSON *a = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(plan, "ranks"), r);
+            const cJSON *b = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(run, "ranks"), r);
+            expect_equal_items(a, b, "layers");
+            expect_equal_items(a, b, "kv_heads");
+            expect_equal_items(a, b, "experts");
+        }
+        cJSON_Delete(plan);
+        cJSON_Delete(run);
+    }
+    process_expect_only(2, COMMAND("run", "--gguf", PARTED, "--tokens", "5", "--max-tokens", "1", "--for", "latency"),
+                        0, "", ", chosen for latency\n");
+    process_expect_only(2, COMMAND("run", "--gguf", PARTED, "--tokens", "5", "--for", "fun"), 2, "", "--for is");
+    char command[600];
+    snprintf(command, sizeof command, "ls '%s'/gptoss-dist/link-* > /dev/null && rm -r '%s'", cache, cache);
+    assert_int_equal(system(command), 0); /* links were measured and kept */
+    unsetenv("XDG_CACHE_HOME");
+}
+
 static void it_plans_for_machines_elsewhere(void **state) {
     const char *nodes = craft_path(state, "nodes.json");
     write_file(nodes, "{\"nodes\": [{\"name\": \"front\", \"memory\": \"2G\", \"read_gb_s\": 10},"
@@ -195,6 +246,7 @@ static void wrong_requests_are_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_plans_for_the_machines_that_are_here),
+        cmocka_unit_test(run_takes_the_grid_that_is_planned),
         cmocka_unit_test(it_plans_for_machines_elsewhere),
         cmocka_unit_test(grids_are_shown_and_drawn),
         cmocka_unit_test(too_little_memory_is_explained),

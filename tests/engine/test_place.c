@@ -1,5 +1,6 @@
 /* Ranks of unequal speed get unequal shares, and the same comes out. Machines are made up: their speeds stand in the
  * cache as if they had been measured. */
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,7 +24,19 @@ static void pretend_speed(const char *machine, double rate) {
     fclose(f);
 }
 
+/* As the link behind this rank's machine would have been. */
+static void pretend_link(double latency_us) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/link-made-up-%d-1x1-made-up-%d-1x1", cache, world.rank,
+             (world.rank + 1) % world.size);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%.3f us, 1000000000 bytes a second, 1.000 us to wake\n", latency_us);
+    fclose(f);
+}
+
 typedef struct result {
+    uint32_t stages, shards;
     uint64_t bounds[8]; /* of rank i: [bounds[2i], bounds[2i + 1]) */
     float *logits;      /* [POSITIONS][n_vocab] */
     uint32_t n_vocab;
@@ -34,17 +47,18 @@ static bool no_token(void *context, uint32_t step, uint32_t token, const sampler
     return false;
 }
 
-static void run_on(const cluster *c, plan_goal goal, result *out) {
+static void run_on(const cluster *c, bool choose, plan_goal goal, result *out) {
     const engine_config config = {.path = TEST_DATA "/golden/f32.gguf",
                                   .threads = 1,
                                   .chunk = 8,
                                   .logits_rows = 8,
+                                  .choose = choose,
                                   .goal = goal,
                                   .cache_dir = cache};
     engine e;
     assert_ok(engine_open(c, &config, &e, err));
     assert_ok(engine_start(&e, 64, err));
-    *out = (result){.n_vocab = e.hp.n_vocab};
+    *out = (result){.n_vocab = e.hp.n_vocab, .stages = e.placement.stages, .shards = e.placement.shards};
     if (c->rank > 0) {
         assert_ok(pipeline_work(e.pipeline, err));
     } else {
@@ -73,18 +87,23 @@ static void run_on(const cluster *c, plan_goal goal, result *out) {
     engine_close(&e);
 }
 
-static void shares_follow_speeds(void **state) {
-    (void)state;
-    cluster apart = world; /* each on a machine of its own */
+static cluster machines_apart(void) {
+    cluster apart = world; /* each rank on a machine of its own */
     apart.local_rank = 0;
     apart.local_size = 1;
     snprintf(apart.machine, sizeof apart.machine, "made-up-%d", world.rank);
+    return apart;
+}
+
+static void shares_follow_speeds(void **state) {
+    (void)state;
+    const cluster apart = machines_apart();
     result together, uneven;
-    run_on(&world, PLAN_FOR_THROUGHPUT, &together);
+    run_on(&world, false, PLAN_FOR_THROUGHPUT, &together);
     for (int fast = 0; fast < world.size; fast++)
         for (plan_goal goal = PLAN_FOR_THROUGHPUT; goal <= PLAN_FOR_LATENCY; goal++) {
             pretend_speed(apart.machine, world.rank == fast ? 40e9 : 10e9);
-            run_on(&apart, goal, &uneven);
+            run_on(&apart, false, goal, &uneven);
             if (world.rank == 0) {
                 uint64_t layers = uneven.bounds[2 * fast + 1] - uneven.bounds[2 * fast];
                 assert_int_equal(layers, 4 - ((uint64_t)world.size - 1)); /* all others have one */
@@ -93,6 +112,33 @@ static void shares_follow_speeds(void **state) {
             }
         }
     free(together.logits);
+}
+
+/* Slow machines with quick links had better share layers, those with slow links not. Links are taken from the cache. */
+static void links_decide_on_the_grid(void **state) {
+    (void)state;
+    static const struct {
+        double latency_us;
+        uint32_t stages, shards;
+    } cases[] = {{1, 1, 2}, {1e6, 2, 1}};
+    const cluster apart = machines_apart();
+    result plain, chosen;
+    if (world.size != 2) return;
+    pretend_speed(apart.machine, 1e7);
+    run_on(&apart, false, PLAN_FOR_LATENCY, &plain);
+    assert_int_equal(plain.stages, 2); /* nothing is chosen */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pretend_link(cases[i].latency_us);
+        run_on(&apart, true, PLAN_FOR_LATENCY, &chosen);
+        assert_int_equal(chosen.stages, cases[i].stages);
+        assert_int_equal(chosen.shards, cases[i].shards);
+        for (size_t n = 0; world.rank == 0 && n < POSITIONS * (size_t)plain.n_vocab; n++) {
+            float want = plain.logits[n], got = chosen.logits[n];
+            if (chosen.shards == 1 ? got != want : !(fabsf(got - want) < 1e-3f)) fail_msg("%g is not %g", got, want);
+        }
+        free(chosen.logits);
+    }
+    free(plain.logits);
 }
 
 static void write_experts(const char *path, const char *text) {
@@ -140,6 +186,7 @@ static void listed_experts_are_checked_against_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(shares_follow_speeds),
+                                       cmocka_unit_test(links_decide_on_the_grid),
                                        cmocka_unit_test(listed_experts_are_checked_against_memory)};
     gptoss_error err;
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;

@@ -65,10 +65,49 @@ static void speeds_are_kept(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+static void expect_same(const node_facts *a, const node_facts *b) {
+    assert_string_equal(a->name, b->name);
+    assert_true(a->memory == b->memory && a->cores == b->cores && a->read_rate == b->read_rate);
+    assert_true(a->layer_seconds == b->layer_seconds && a->wake_seconds == b->wake_seconds);
+    assert_true(a->link.latency == b->link.latency && a->link.bandwidth == b->link.bandwidth);
+}
+
+/* Every rank finds what each of them measured the first time; where one has lost it, that link alone is measured anew.
+ */
+static void links_are_kept(void **state) {
+    (void)state;
+    int number = (int)getpid();
+    char cache[96], command[256];
+    cluster_broadcast(&world, &number, sizeof number);
+    snprintf(cache, sizeof cache, "%s/gptoss-links-%d-%d", P_tmpdir, number, world.rank);
+    cluster apart = world; /* each rank on a machine of its own, with a cache of its own */
+    apart.local_rank = 0;
+    apart.local_size = 1;
+    snprintf(apart.machine, sizeof apart.machine, "made-up-%d", world.rank);
+    node_facts *first = calloc((size_t)world.size, sizeof *first), *second = calloc((size_t)world.size, sizeof *first);
+    assert_ok(survey_all(&apart, 1, cache, false, first, err));
+    assert_ok(survey_all(&apart, 1, cache, false, second, err));
+    for (int i = 0; i < world.size; i++) expect_same(&first[i], &second[i]);
+    if (world.rank == 1) {
+        snprintf(command, sizeof command, "for f in %s/link-*; do echo nonsense > $f; done", cache);
+        assert_int_equal(system(command), 0);
+    }
+    assert_ok(survey_all(&apart, 1, cache, false, second, err));
+    for (int i = 0; i < world.size; i++) {
+        assert_true(second[i].link.latency > 0 && second[i].link.bandwidth > 1e3);
+        if (i != 1) expect_same(&first[i], &second[i]);
+    }
+    free(first);
+    free(second);
+    snprintf(command, sizeof command, "rm -r '%s'", cache);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_of_all_ranks_arrive_at_rank_0),
         cmocka_unit_test(speeds_are_kept),
+        cmocka_unit_test(links_are_kept),
     };
     gptoss_error err;
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
