@@ -16,6 +16,7 @@
 #include "cli/run_prompt.h"
 #include "engine/engine.h"
 #include "engine/prompt_cache.h"
+#include "text/harmony_borders.h"
 
 /* What rank 0 does on its own: the text side of the run. Everything in it that can fail is opened before the other
  * ranks begin to wait for waves. */
@@ -85,10 +86,14 @@ static gptoss_status prepare(const run_options *o, engine *e, double started, fr
 }
 
 static gptoss_status answer_prompt(const run_options *o, engine *e, front *f, gptoss_error *err) {
+    const harmony_borders borders = harmony_borders_find(f->tokenizer, f->prompt.ids, (uint32_t)f->prompt.count);
     generate_request request = {.prompt = f->prompt.ids,
                                 .n_prompt = (uint32_t)f->prompt.count,
                                 .max_tokens = (uint32_t)o->max_tokens,
                                 .chunk = e->config.chunk,
+                                .borders = borders.positions,
+                                .n_borders = borders.count,
+                                .message_start = borders.start,
                                 .sampling = o->sampling,
                                 .resume_points = e->config.resume_points,
                                 .kept = prompt_cache_image(e->prompts),

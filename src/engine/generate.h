@@ -10,10 +10,13 @@
 #include "engine/sampler.h"
 
 typedef struct generate_request {
-    const uint32_t *prompt; /* borrowed; every token < n_vocab */
-    uint32_t n_prompt;      /* at least 1 */
-    uint32_t max_tokens;    /* n_prompt + max_tokens must fit the stages' positions */
-    uint32_t chunk;         /* tokens a wave, at most the pipeline's */
+    const uint32_t *prompt;  /* borrowed; every token < n_vocab */
+    uint32_t n_prompt;       /* at least 1 */
+    uint32_t max_tokens;     /* n_prompt + max_tokens must fit the stages' positions */
+    uint32_t chunk;          /* tokens a wave, at most the pipeline's */
+    const uint32_t *borders; /* see scheduler_request, as the next two */
+    uint32_t n_borders;
+    uint32_t message_start;
     sampler_settings sampling;
     bool report;            /* whether on_token gets a report, with ... */
     uint32_t n_top;         /* ... as many of the likeliest tokens */

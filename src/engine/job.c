@@ -19,6 +19,12 @@ static gptoss_status check_request(const scheduler_request *r, const wave_limits
         if (r->prompt[i] >= limits->n_vocab)
             return error_set(err, GPTOSS_MISUSE, "token %u of the prompt is %u, but the vocabulary ends at %u", i,
                              r->prompt[i], limits->n_vocab - 1);
+    if (r->n_borders > SCHEDULER_BORDERS)
+        return error_set(err, GPTOSS_MISUSE, "%u borders are more than %d", r->n_borders, SCHEDULER_BORDERS);
+    for (uint32_t i = 0; i < r->n_borders; i++)
+        if (r->borders[i] < 1 || r->borders[i] >= r->n_prompt)
+            return error_set(err, GPTOSS_MISUSE, "a border at %u is not within the prompt of %u tokens", r->borders[i],
+                             r->n_prompt);
     return GPTOSS_OK;
 }
 
@@ -37,12 +43,29 @@ static gptoss_status fill(job *j, const scheduler_request *r, const wave_limits 
     return mem_array(j->report.n_top, sizeof *j->report.top, "a request", &j->report.top, err);
 }
 
+/* Whoever shares much of a long prompt, but ends elsewhere, has a part of it to read again: at most a quarter of the
+ * prompt, or a few hundred tokens. The places are the same in prompts of other lengths. */
+static uint32_t stride_of(uint32_t n_prompt) {
+    uint32_t stride = 1024;
+    while (n_prompt / stride > JOB_STRIDES) stride *= 2;
+    return stride;
+}
+
+static void set_marks(job *j, const scheduler_request *r) {
+    uint32_t stride = stride_of(r->n_prompt);
+    for (uint32_t i = 0; i < r->n_borders; i++) j->marks[j->n_marks++] = r->borders[i];
+    for (uint32_t at = stride; at < r->n_prompt; at += stride) j->marks[j->n_marks++] = at;
+    j->marks[j->n_marks++] = r->n_prompt - 1; /* not all of it: so the same prompt again finds it, too */
+}
+
 gptoss_status job_open(const scheduler_request *r, const wave_limits *limits, job **out, gptoss_error *err) {
     job *j;
     TRY(check_request(r, limits, err));
     TRY(mem_array(1, sizeof *j, "a request", &j, err));
     *j = (job){.request = *r, .n_prompt = r->n_prompt, .n_tokens = r->n_prompt, .submitted = clock_seconds()};
     j->full_pages = kv_paging_stored(&limits->paging, KV_FULL, 0, job_most_positions(j)).end;
+    j->cached = !r->not_cached && !r->on_logits;
+    if (j->cached) set_marks(j, r);
     gptoss_status status = fill(j, r, limits, err);
     if (status != GPTOSS_OK) {
         job_close(j);
@@ -143,7 +166,7 @@ gptoss_status job_choose(job *j, pipeline *p, uint32_t index, const logits_row *
 void job_end(job *j, scheduler_end end, const gptoss_error *why) {
     double now = clock_seconds();
     scheduler_result result = {
-        .end = end, .prompt_tokens = j->n_prompt, .cached_tokens = j->cached, .generated = j->n_tokens - j->n_prompt};
+        .end = end, .prompt_tokens = j->n_prompt, .cached_tokens = j->known, .generated = j->n_tokens - j->n_prompt};
     if (end == SCHEDULER_FAILED && why) result.error = *why;
     result.queued_seconds = (j->admitted > 0 ? j->admitted : now) - j->submitted;
     if (j->admitted > 0) result.prompt_seconds = (j->read > 0 ? j->read : now) - j->admitted;

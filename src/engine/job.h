@@ -5,6 +5,8 @@
 #include "engine/prefix_cache.h"
 #include "engine/scheduler.h"
 
+enum { JOB_STRIDES = 4, JOB_MARKS = SCHEDULER_BORDERS + JOB_STRIDES + 2, JOB_MESSAGES = 4 };
+
 typedef struct job {
     uint64_t id;
     scheduler_request request; /* prompt, biases and such are not used: they were the caller's */
@@ -13,14 +15,18 @@ typedef struct job {
 
     uint32_t *tokens; /* owned; [n_prompt + max_tokens]: the prompt, then what was generated */
     uint32_t n_prompt, n_tokens;
-    sequence sequence;    /* its position: tokens sent off */
-    uint32_t full_pages;  /* that it can come to need */
-    uint32_t remember[2]; /* positions of the prompt to leave as resume points, ascending; 0: none */
-    sampler *sampler;     /* owned */
+    sequence sequence;         /* its position: tokens sent off, or known */
+    uint32_t full_pages;       /* that it can come to need */
+    bool cached;               /* uses the prefix cache */
+    bool begun;                /* what it goes on behind is settled, and counted */
+    uint32_t known;            /* tokens of the prompt that came from the prefix cache */
+    uint32_t marks[JOB_MARKS]; /* positions of the prompt to leave as resume points */
+    uint32_t n_marks;
+    uint32_t messages; /* of its answer that left a resume point; at most JOB_MESSAGES, or one answer drives out all */
+    sampler *sampler;  /* owned */
     sampler_report report;
 
     double submitted, admitted, read; /* clock_seconds(); 0: not yet */
-    uint32_t cached;
 } job;
 
 /* A job with the request copied. GPTOSS_MISUSE when it can never run within the limits. */

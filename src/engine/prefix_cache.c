@@ -168,6 +168,11 @@ void prefix_cache_add(prefix_cache *c, const uint32_t *tokens, uint32_t position
     add(c, tokens, positions, &place);
 }
 
+void prefix_cache_touch(prefix_cache *c, const uint32_t *tokens, uint32_t positions) {
+    point *same = find_same(c, tokens, positions);
+    if (same) same->used = ++c->now;
+}
+
 bool prefix_cache_reclaim(void *cache, kv_kind kind) {
     prefix_cache *c = cache;
     while (kv_pool_free(c->pool, kind) == 0)

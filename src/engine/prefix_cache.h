@@ -38,6 +38,9 @@ bool prefix_cache_resume(prefix_cache *c, prefix_match match, sequence *s);
  * way, that many. Without memory for it nothing happens. */
 void prefix_cache_add(prefix_cache *c, const uint32_t *tokens, uint32_t positions, const sequence *s);
 
+/* The point of these tokens, if there is one, is of use. */
+void prefix_cache_touch(prefix_cache *c, const uint32_t *tokens, uint32_t positions);
+
 /* Forgets points until a page of the kind is free; false when none is left. A kv_reclaim of a prefix_cache. */
 bool prefix_cache_reclaim(void *cache, kv_kind kind);
 

@@ -10,7 +10,6 @@
 #include "cluster/peers.h"
 #include "engine/scheduler_internal.h"
 
-enum { BRANCH_TOKENS = 16 };           /* a place where prompts part is remembered if that saves reading as many */
 static const double LOOK_EVERY = 0.05; /* seconds between looks for an interruption while nothing happens */
 
 /* ---- any thread ---- */
@@ -128,8 +127,7 @@ static void stop_running(scheduler *s, const job *j) {
 
 void scheduler_retire(scheduler *s, job *j, scheduler_end end, const gptoss_error *why) {
     bool whole = end == SCHEDULER_STOPPED || end == SCHEDULER_LENGTH;
-    if (whole && !j->request.not_cached && !j->request.on_logits)
-        prefix_cache_add(s->cache, j->tokens, j->sequence.position, &j->sequence);
+    if (whole && j->cached) prefix_cache_add(s->cache, j->tokens, j->sequence.position, &j->sequence);
     sequence_clear(&j->sequence, s->pool);
     forget_seats(s, j);
     stop_running(s, j);
@@ -167,64 +165,6 @@ static void end_cancelled(scheduler *s) {
     for (job *j; (j = take_cancelled_waiting(s)) != NULL;) {
         s->stats.ended++;
         job_end(j, SCHEDULER_CANCELLED, NULL);
-    }
-}
-
-/* ---- admission ---- */
-
-/* Whether all that run, and this job when it goes on behind the match, can get all full pages that they can need. Pages
- * that the prefix cache alone keeps can be had. */
-static bool has_room(const scheduler *s, const job *j, prefix_match match) {
-    uint64_t needed = kv_pool_running(s->pool, KV_FULL) + prefix_cache_awakened(s->cache, match);
-    for (uint32_t i = 0; i < s->n_running; i++)
-        needed += s->running[i]->full_pages - s->running[i]->sequence.count[KV_FULL];
-    needed += j->full_pages - (match.positions >> s->limits.paging.page_bits[KV_FULL]);
-    return needed <= kv_pool_pages(s->pool, KV_FULL);
-}
-
-/* Gives the job its place; false when there is none yet. */
-static bool find_room(scheduler *s, job *j) {
-    bool cached = !j->request.not_cached && !j->request.on_logits && s->config.resume_points > 0;
-    prefix_match match = {0};
-    if (cached) match = prefix_cache_find(s->cache, j->tokens, j->n_prompt);
-    if (match.positions > 0 && (!has_room(s, j, match) || !prefix_cache_resume(s->cache, match, &j->sequence)))
-        match.positions = 0; /* a cold start needs no page beside its own */
-    if (match.positions == 0 && !has_room(s, j, match)) return false;
-    j->cached = match.positions;
-    if (cached) {
-        bool parts = match.shared >= match.positions + BRANCH_TOKENS && match.shared + 1 < j->n_prompt;
-        j->remember[0] = parts ? match.shared : 0;
-        j->remember[1] = j->n_prompt - 1; /* not all of it: so the same prompt again finds it, too */
-        if (match.positions > 0)
-            s->stats.cache_hits++;
-        else
-            s->stats.cache_misses++;
-    }
-    return true;
-}
-
-static void begin_running(scheduler *s, job *j) {
-    pthread_mutex_lock(&s->lock);
-    s->first = j->next;
-    if (!s->first) s->last = &s->first;
-    s->n_waiting--;
-    s->running[s->n_running++] = j;
-    pthread_mutex_unlock(&s->lock);
-    j->next = NULL;
-    j->admitted = clock_seconds();
-    s->stats.prompt_tokens += j->n_prompt;
-    s->stats.cached_tokens += j->cached;
-    if (j->cached > 0 && j->request.on_progress) j->request.on_progress(j->request.context, j->cached);
-}
-
-/* In the order in which they came: one that needs many pages is not overtaken for ever. */
-static void admit(scheduler *s) {
-    while (s->n_running < s->most_running) {
-        pthread_mutex_lock(&s->lock);
-        job *j = s->first; /* stays there: this thread alone takes jobs out */
-        pthread_mutex_unlock(&s->lock);
-        if (!j || !find_room(s, j)) return;
-        begin_running(s, j);
     }
 }
 
@@ -267,7 +207,7 @@ static gptoss_status step(scheduler *s, bool *done, gptoss_error *err) {
     if (cancel_requested()) return interrupted(s, err);
     TRY(explain(GPTOSS_OK, err));
     end_cancelled(s);
-    admit(s);
+    scheduler_admit(s);
     publish(s);
     if (s->submitted - s->collected < s->depth) TRY(scheduler_send(s, &sent, err));
     if (sent) return GPTOSS_OK;

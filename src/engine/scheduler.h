@@ -4,7 +4,8 @@
  * the work: at every step it admits waiting requests in the order in which they came, as far as sequences and KV pages
  * go, mixes the next tokens of answers with parts of prompts into waves, keeps as many waves under way as the pipeline
  * takes, and retires what has ended. An admitted request always has the pages that it can come to need, so nothing that
- * runs is ever put back. What a request gets does not depend, in any bit, on the others: it is what it would get alone.
+ * runs is ever put back. Of requests that come together and begin alike one reads the beginning, the others wait for
+ * it. What a request gets does not depend, in any bit, on the others: it is what it would get alone.
  *
  * The scheduler knows tokens only. Text, stop strings and constraints live in the callbacks. */
 #ifndef ENGINE_SCHEDULER_H
@@ -22,11 +23,13 @@ typedef struct scheduler_config {
     uint32_t waiting;       /* requests that may wait for their turn, beside those at work */
     uint32_t chunk;         /* tokens in a wave, at most; 0: as many as the pipeline takes */
     uint32_t shared_chunk;  /* tokens of prompts in a wave, at most, while answers grow: they wait for it; 0: chosen */
-    uint32_t resume_points; /* ends of prompts and answers that the prefix cache remembers, at most; 0: no cache */
+    uint32_t resume_points; /* beginnings of sequences that the prefix cache remembers, at most; 0: no cache */
     const prefix_image *kept; /* what the prefix cache knows from the start: see prefix_cache_fill; NULL: nothing */
 } scheduler_config;
 
 /* ---- a request ---- */
+
+enum { SCHEDULER_BORDERS = 4 };
 
 typedef struct scheduler_token {
     uint32_t step; /* counts from 0 */
@@ -61,6 +64,13 @@ typedef struct scheduler_request {
     bool report;               /* whether on_token gets a report, with ... */
     uint32_t n_top;            /* ... as many of the likeliest tokens */
     bool not_cached;           /* neither uses the prefix cache nor leaves anything in it */
+
+    /* Where others are likely to part from this one: the prefix cache can be resumed from where it was left a point
+     * alone. It gets points without being told at the ends of prompt and answer, every so many tokens of a long prompt,
+     * and where a second prompt parted from one that it knows. */
+    const uint32_t *borders; /* copied; so many tokens of the prompt before each, from 1 to n_prompt - 1 */
+    uint32_t n_borders;      /* at most SCHEDULER_BORDERS */
+    uint32_t message_start;  /* a token that begins messages, which a follow-up may leave out of the answer; 0: none */
 
     /* Calls, all by the thread in scheduler_run; any but on_end may be NULL, on_token if max_tokens is 0. All other
      * requests wait while one runs: none may block or wait for a client (put tokens into a queue of your own;
@@ -109,11 +119,12 @@ void scheduler_stop(scheduler *s);
 typedef struct scheduler_stats {
     uint32_t waiting, running;             /* requests now */
     uint64_t accepted, refused, ended;     /* requests since the start; refused: GPTOSS_BUSY */
-    uint64_t prompt_tokens, cached_tokens; /* of admitted requests; the latter came from the prefix cache */
+    uint64_t prompt_tokens, cached_tokens; /* of prompts begun; the latter came from the prefix cache */
     uint64_t generated_tokens;
     uint64_t waves;
-    uint64_t cache_hits, cache_misses, cache_evictions; /* admissions with and without a cached prefix; resume points */
-    uint32_t resume_points;                             /* in the prefix cache now */
+    uint64_t cache_hits, cache_misses; /* prompts begun with and without a cached prefix */
+    uint64_t cache_evictions;          /* resume points dropped for want of room */
+    uint32_t resume_points;            /* in the prefix cache now */
     /* KV pages of full and of windowed layers: all, those of running sequences, those the prefix cache alone keeps */
     uint32_t full_pages, full_pages_running, full_pages_cached;
     uint32_t window_pages, window_pages_running, window_pages_cached;

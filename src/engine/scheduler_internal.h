@@ -44,6 +44,15 @@ struct scheduler {
     rank_figures *figures; /* owned: [ranks], published too */
 };
 
+/* ---- scheduler_admission.c ---- */
+
+/* Lets waiting jobs run, as far as there is room. */
+void scheduler_admit(scheduler *s);
+
+/* Before tokens of a prompt go off: settles what running[index] goes on behind, unless it is settled. *waits: another
+ * one is about to read what both begin with, and will leave it to be resumed from. */
+gptoss_status scheduler_begin(scheduler *s, uint32_t index, bool *waits, gptoss_error *err);
+
 /* ---- scheduler_wave.c ---- */
 
 /* Makes and submits a wave of what is to be sent. *sent: whether there was anything. */

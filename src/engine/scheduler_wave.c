@@ -63,12 +63,14 @@ static uint32_t prompt_part(const scheduler *s, const job *j, uint32_t budget, u
  */
 static gptoss_status add_prompts(scheduler *s, uint32_t budget, gptoss_error *err) {
     uint32_t turn = s->next_prompt;
-    bool passed = false;
+    bool passed = false, waits;
     if (budget > tokens_left(s)) budget = tokens_left(s);
     for (uint32_t i = 0; i < s->n_running && budget > 0; i++) {
         uint32_t index = (turn + i) % s->n_running, rows;
         job *j = s->running[index];
         if (!is_reading(j)) continue;
+        TRY(scheduler_begin(s, index, &waits, err));
+        if (waits) continue;
         uint32_t count = prompt_part(s, j, budget, &rows);
         if (count == 0) continue;
         TRY(add(s, j, count, rows, err));
@@ -83,9 +85,10 @@ static gptoss_status add_prompts(scheduler *s, uint32_t budget, gptoss_error *er
 
 /* Resume points of a prompt lie where its pages are all there: within the run that was just sent. */
 static void remember_prompt(scheduler *s, job *j, uint32_t sent) {
-    for (int i = 0; i < 2; i++)
-        if (j->remember[i] > j->sequence.position && j->remember[i] <= j->sequence.position + sent)
-            prefix_cache_add(s->cache, j->tokens, j->remember[i], &j->sequence);
+    uint32_t position = j->sequence.position;
+    for (uint32_t i = 0; i < j->n_marks; i++)
+        if (j->marks[i] > position && j->marks[i] <= position + sent)
+            prefix_cache_add(s->cache, j->tokens, j->marks[i], &j->sequence);
 }
 
 gptoss_status scheduler_send(scheduler *s, bool *sent, gptoss_error *err) {
@@ -114,6 +117,14 @@ gptoss_status scheduler_send(scheduler *s, bool *sent, gptoss_error *err) {
 
 /* ---- what comes back ---- */
 
+/* A message ended just before: the next prompt may hold it, but not what comes now. */
+static void remember_message(scheduler *s, job *j) {
+    uint32_t start = j->request.message_start;
+    if (!j->cached || start == 0 || j->tokens[j->n_tokens - 1] != start || j->messages == JOB_MESSAGES) return;
+    prefix_cache_add(s->cache, j->tokens, j->sequence.position, &j->sequence);
+    j->messages++;
+}
+
 /* rows: of the wave; those of the seat begin at `first`. */
 static void take_results(scheduler *s, const seat *at, const logits_row *rows, uint32_t first) {
     job *j = at->job;
@@ -133,6 +144,7 @@ static void take_results(scheduler *s, const seat *at, const logits_row *rows, u
         end = SCHEDULER_FAILED;
     } else {
         s->stats.generated_tokens++;
+        remember_message(s, j);
     }
     if (ended) scheduler_retire(s, j, end, &why);
 }

@@ -20,7 +20,6 @@ typedef struct chat {
     reply reply;
     chat_heading heading;
     chat_usage usage;
-    uint32_t ended;
     chat_choice *choices; /* [n] of an answer that comes whole */
     size_t *calls;        /* [n] of one that comes in chunks */
     buffer *out;          /* where its chunks go */
@@ -50,7 +49,7 @@ static gptoss_status collect_end(void *context, uint32_t sender, const turn_end 
     chat *c = context;
     (void)err;
     c->choices[sender].finish = end->finish;
-    chat_usage_add(&c->usage, end, c->ended++ > 0);
+    chat_usage_add(&c->usage, end, sender > 0);
     return GPTOSS_OK;
 }
 
@@ -62,7 +61,7 @@ static gptoss_status stream_letter(void *context, const letter *l, gptoss_error 
 
 static gptoss_status stream_end(void *context, uint32_t sender, const turn_end *end, gptoss_error *err) {
     chat *c = context;
-    chat_usage_add(&c->usage, end, c->ended++ > 0);
+    chat_usage_add(&c->usage, end, sender > 0);
     return chat_chunk_finish(&c->heading, sender, end->finish, c->out, err);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "text/harmony_borders.h"
 
 static gptoss_status put(turn *t, turn_letter kind, const void *data, size_t size, gptoss_error *err) {
     return mailbox_put(t->mailbox, kind, t->sender, data, size, err);
@@ -219,6 +220,7 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                          uint32_t sender, turn *out, gptoss_error *err) {
     *out = (turn){.plan = *plan, .mailbox = m, .sender = sender, .scheduler = s, .n_vocab = n_vocab};
     gptoss_status status = prepare(out, masks, err);
+    const harmony_borders borders = harmony_borders_find(plan->tokenizer, plan->prompt, plan->n_prompt);
     const scheduler_request request = {.prompt = plan->prompt,
                                        .n_prompt = plan->n_prompt,
                                        .max_tokens = plan->max_tokens,
@@ -226,6 +228,9 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .report = plan->logprobs || plan->telemetry,
                                        .n_top = plan->n_top > plan->n_candidates ? plan->n_top : plan->n_candidates,
                                        .not_cached = plan->not_cached,
+                                       .borders = borders.positions,
+                                       .n_borders = borders.count,
+                                       .message_start = borders.start,
                                        .context = out,
                                        .allows = out->constraint ? allows : NULL,
                                        .edit_logits = out->constraint ? edit_logits : NULL,
