@@ -66,6 +66,8 @@ static gptoss_status write_scheduler(const scheduler_stats *s, buffer *out, gpto
                   err));
     TRY(write_one(out, "prefix_cache_evictions_total", "counter", "Resume points that were dropped.",
                   s->cache_evictions, err));
+    TRY(write_one(out, "prefix_cache_points", "gauge", "Beginnings of prompts that are remembered.", s->resume_points,
+                  err));
     TRY(head(out, "kv_pages", "gauge", "Pages of the KV cache.", err));
     const uint32_t pages[2][3] = {{s->full_pages, s->full_pages_running, s->full_pages_cached},
                                   {s->window_pages, s->window_pages_running, s->window_pages_cached}};

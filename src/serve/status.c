@@ -92,6 +92,11 @@ static void add_stats(cJSON *out, const scheduler_stats *s) {
     cJSON_AddNumberToObject(out, "prompt_tokens", (double)s->prompt_tokens);
     cJSON_AddNumberToObject(out, "cached_prompt_tokens", (double)s->cached_tokens);
     cJSON_AddNumberToObject(out, "generated_tokens", (double)s->generated_tokens);
+    cJSON *cache = cJSON_AddObjectToObject(out, "prefix_cache");
+    cJSON_AddNumberToObject(cache, "hits", (double)s->cache_hits);
+    cJSON_AddNumberToObject(cache, "misses", (double)s->cache_misses);
+    cJSON_AddNumberToObject(cache, "evictions", (double)s->cache_evictions);
+    cJSON_AddNumberToObject(cache, "resume_points", s->resume_points);
     cJSON *pages = cJSON_AddObjectToObject(out, "kv_pages");
     add_pages(pages, "full", s->full_pages, s->full_pages_running, s->full_pages_cached);
     add_pages(pages, "window", s->window_pages, s->window_pages_running, s->window_pages_cached);

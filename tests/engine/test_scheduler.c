@@ -229,6 +229,32 @@ static void long_prompts_hold_nobody_up(void **state) {
     asker_with_model("bf16", 0, 0, SEQUENCES, read_beside_others);
 }
 
+/* As many waves under way as there are stages, each with its share of the answers. */
+static void keep_stages_busy(void) {
+    enum { TOKENS = 20 };
+    asker all[SEQUENCES];
+    scheduler_stats stats;
+    uint32_t stages = pipeline_spread(asker_model.pipeline);
+    asker_open_scheduler(0);
+    for (int i = 0; i < SEQUENCES; i++) {
+        all[i] = asker_of(talk + i, 2, TOKENS);
+        asker_submit(&all[i]);
+    }
+    scheduler_finish(asker_scheduler);
+    assert_ok(scheduler_run(asker_scheduler, err));
+    scheduler_read_stats(asker_scheduler, &stats);
+    scheduler_close(asker_scheduler);
+    for (int i = 0; i < SEQUENCES; i++) assert_int_equal(all[i].n_choices, TOKENS);
+    assert_int_equal(stages, asker_world.size == 4 ? 2 : asker_world.size);
+    assert_true(pipeline_depth(asker_model.pipeline) >= stages);
+    assert_true(stats.waves >= stages * (TOKENS - 1) && stats.waves < (stages + 1) * (TOKENS - 1) + SEQUENCES);
+}
+
+static void answers_are_spread_over_the_stages(void **state) {
+    (void)state;
+    asker_with_model("bf16", 0, 0, SEQUENCES, keep_stages_busy);
+}
+
 /* An answer that has no room for more until another has ended, and then for a while. */
 typedef struct pauser {
     asker self, *other;
@@ -442,6 +468,7 @@ int main(void) {
         cmocka_unit_test(a_crowd_waits_for_few_pages),
         cmocka_unit_test(cancelling_frees_at_once),
         cmocka_unit_test(long_prompts_hold_nobody_up),
+        cmocka_unit_test(answers_are_spread_over_the_stages),
         cmocka_unit_test(one_without_room_waits_alone),
         cmocka_unit_test(constraints_edit_logits),
         cmocka_unit_test(what_cannot_run_is_refused),

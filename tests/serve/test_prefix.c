@@ -82,7 +82,18 @@ static void another_question_behind_the_same_instructions(void **state) {
     free(body);
     expect_behind(INSTRUCTIONS("You are a pirate.") "," USER("Hello"), 2);
     expect_behind(INSTRUCTIONS("You are a pirate.") "," USER("What is the capital of Norway?"), 2);
-    assert_true(client_metric(server.port, "gptoss_prefix_cache_hits_total") >= hits + 2);
+    double now = client_metric(server.port, "gptoss_prefix_cache_hits_total");
+    assert_true(now >= hits + 2);
+    cJSON *a = client_json(server.port, "GET", "/cluster", NULL, 200);
+    assert_true(client_number(a, "prefix_cache.hits") == now);
+    assert_true(client_number(a, "prefix_cache.misses") ==
+                client_metric(server.port, "gptoss_prefix_cache_misses_total"));
+    assert_true(client_number(a, "prefix_cache.evictions") ==
+                client_metric(server.port, "gptoss_prefix_cache_evictions_total"));
+    assert_true(client_number(a, "prefix_cache.resume_points") ==
+                client_metric(server.port, "gptoss_prefix_cache_points"));
+    assert_true(client_number(a, "prefix_cache.resume_points") >= 3);
+    cJSON_Delete(a);
 }
 
 /* Examples that an application puts before each question. */
