@@ -1,4 +1,4 @@
-/* The functions that a chat request offers, which of them must be called, and the form of the final message. */
+/* The functions that a chat request offers, which of them may or must be called, and the form of the final message. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -73,26 +73,72 @@ static gptoss_status read_functions(chat_request *r, failure *why) {
     return GPTOSS_OK;
 }
 
-static gptoss_status read_named_choice(chat_request *r, const cJSON *choice, failure *why) {
-    const char *type = NULL;
+/* The function that `choice` (at `path`) names, which must be one of the tools. */
+static gptoss_status read_choice_of(chat_request *r, const cJSON *choice, json_path path, harmony_function **out,
+                                    failure *why) {
+    const char *type = NULL, *name;
     const cJSON *function;
-    json_path path = {"tool_choice"};
+    json_path where = json_path_field(path.text, "type");
+    if (!cJSON_IsObject(choice)) return failure_field(why, path.text, "%s must be an object", path.text);
     TRY(json_input_string(choice, path.text, "type", &type, why));
     if (type && strcmp(type, "function") != 0)
-        return failure_field(why, "tool_choice.type", "tool_choice.type must be \"function\", not \"%.40s\"", type);
+        return failure_field(why, where.text, "%s must be \"function\", not \"%.40s\"", where.text, type);
     TRY(find_function(r, choice, &path, &function, why));
-    TRY(read_name(function, path.text, &r->rules.name, why));
-    r->rules.choice = CONSTRAINT_NAMED;
+    TRY(read_name(function, path.text, &name, why));
     for (size_t i = 0; i < r->prompt.function_count; i++)
-        if (strcmp(r->functions[i].name, r->rules.name) == 0) return GPTOSS_OK;
+        if (strcmp(r->functions[i].name, name) == 0) return *out = &r->functions[i], GPTOSS_OK;
     return failure_field(why, json_path_field(path.text, "name").text,
-                         "tool_choice names \"%s\", which is not among the tools", r->rules.name);
+                         "tool_choice names \"%s\", which is not among the tools", name);
+}
+
+/* {"mode", "tools"}: the other functions are barred. */
+static gptoss_status read_allowed(chat_request *r, const cJSON *allowed, json_path path, failure *why) {
+    const char *mode = NULL;
+    const cJSON *tools = NULL;
+    harmony_function *f;
+    json_path where = json_path_field(path.text, "mode"), list = json_path_field(path.text, "tools");
+    TRY(json_input_string(allowed, path.text, "mode", &mode, why));
+    TRY(json_input_array(allowed, path.text, "tools", &tools, why));
+    bool required = mode && strcmp(mode, "required") == 0;
+    if (!required && (!mode || strcmp(mode, "auto") != 0))
+        return failure_field(why, where.text, "%s is \"auto\" or \"required\"", where.text);
+    if (!tools || !tools->child) return failure_field(why, list.text, "%s must hold at least one function", list.text);
+    size_t at = 0;
+    for (size_t i = 0; i < r->prompt.function_count; i++) r->functions[i].barred = true;
+    for (const cJSON *tool = tools->child; tool; tool = tool->next) {
+        if (at == r->prompt.function_count)
+            return failure_field(why, list.text, "%s names more functions than there are", list.text);
+        TRY(read_choice_of(r, tool, json_path_item(list.text, at++), &f, why));
+        f->barred = false;
+    }
+    r->rules.choice = required ? CONSTRAINT_REQUIRED : CONSTRAINT_AUTO;
+    return GPTOSS_OK;
+}
+
+/* {"type": "function", ...} or {"type": "allowed_tools", ...} */
+static gptoss_status read_choice_object(chat_request *r, const cJSON *choice, failure *why) {
+    const char *type = NULL;
+    const cJSON *allowed = choice;
+    harmony_function *f;
+    json_path path = {"tool_choice"};
+    TRY(json_input_string(choice, path.text, "type", &type, why));
+    if (!type || strcmp(type, "allowed_tools") != 0) {
+        TRY(read_choice_of(r, choice, path, &f, why));
+        r->rules.choice = CONSTRAINT_NAMED;
+        r->rules.name = f->name;
+        return GPTOSS_OK;
+    }
+    if (r->fields->flat) return read_allowed(r, choice, path, why);
+    TRY(json_input_object(choice, path.text, "allowed_tools", &allowed, why));
+    path = json_path_field(path.text, "allowed_tools");
+    if (allowed == choice) return failure_field(why, path.text, "%s is missing", path.text);
+    return read_allowed(r, allowed, path, why);
 }
 
 static gptoss_status read_choice(chat_request *r, failure *why) {
     const cJSON *choice = json_input_get(r->body, "tool_choice");
     if (!choice) return GPTOSS_OK;
-    if (cJSON_IsObject(choice)) return read_named_choice(r, choice, why);
+    if (cJSON_IsObject(choice)) return read_choice_object(r, choice, why);
     const char *word = cJSON_IsString(choice) ? choice->valuestring : "";
     if (strcmp(word, "none") == 0) {
         r->rules.choice = CONSTRAINT_NONE;
@@ -101,8 +147,9 @@ static gptoss_status read_choice(chat_request *r, failure *why) {
             return failure_field(why, "tool_choice", "tool_choice is \"required\", but there are no tools");
         r->rules.choice = CONSTRAINT_REQUIRED;
     } else if (strcmp(word, "auto") != 0) {
-        return failure_field(why, "tool_choice",
-                             "tool_choice is \"none\", \"auto\", \"required\" or an object with a function");
+        return failure_field(
+            why, "tool_choice",
+            "tool_choice is \"none\", \"auto\", \"required\" or an object with a function or with allowed tools");
     }
     return GPTOSS_OK;
 }

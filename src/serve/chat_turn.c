@@ -8,11 +8,18 @@ static bool must_fit(const constraint_rules *rules) {
     return rules->json || rules->schema || must_call;
 }
 
+static bool bars_functions(const constraint_rules *rules) {
+    bool bars = false;
+    for (size_t i = 0; i < rules->function_count; i++) bars |= rules->functions[i].barred;
+    return bars;
+}
+
 /* Without wishes of the request, rules are there to keep headers well formed. */
 static gptoss_status open_constraint(const server *s, const chat_request *r, uint32_t max_tokens, constraint **out,
                                      failure *why) {
     const constraint_rules *rules = &r->rules;
-    bool wanted = rules->json || rules->schema || rules->choice != CONSTRAINT_AUTO || !rules->parallel;
+    bool wanted =
+        rules->json || rules->schema || rules->choice != CONSTRAINT_AUTO || !rules->parallel || bars_functions(rules);
     if (!wanted && s->config.free_headers) return GPTOSS_OK;
     gptoss_status status = constraint_open(s->model.harmony, s->model.masks, rules, out, &why->error);
     if (status != GPTOSS_OK) {

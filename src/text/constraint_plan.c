@@ -110,8 +110,8 @@ static gptoss_status add_function(constraint_plan *p, const constraint_rules *r,
             err, GPTOSS_MISUSE,
             "\"%s\" cannot be a function's name: 1 to 64 letters, digits, underscores, dashes and dots can",
             f->name ? f->name : "");
-    bool wanted = r->choice != CONSTRAINT_NONE && (r->choice != CONSTRAINT_NAMED || strcmp(f->name, r->name) == 0);
-    if (!wanted) return GPTOSS_OK;
+    bool named = r->choice != CONSTRAINT_NAMED || strcmp(f->name, r->name) == 0;
+    if (r->choice == CONSTRAINT_NONE || !named || f->barred) return GPTOSS_OK;
     TRY(open_arguments(f, &grammar, err));
     TRY(add_kind(p, CONSTRAINT_CALL, true, grammar, err));
     snprintf(recipient, sizeof recipient, "functions.%s", f->name);
@@ -156,13 +156,16 @@ static gptoss_status add_messages(constraint_plan *p, const constraint_rules *r,
 }
 
 static gptoss_status check_rules(const constraint_rules *r, gptoss_error *err) {
-    bool found = false;
-    for (size_t i = 0; i < r->function_count; i++)
-        found |= r->name && r->functions[i].name && strcmp(r->functions[i].name, r->name) == 0;
+    bool found = false, any = false;
+    for (size_t i = 0; i < r->function_count; i++) {
+        const harmony_function *f = &r->functions[i];
+        any |= !f->barred;
+        found |= !f->barred && r->name && f->name && strcmp(f->name, r->name) == 0;
+    }
     if (r->plain && !r->json && !r->schema)
         return error_set(err, GPTOSS_MISUSE, "plain text can only be constrained to JSON");
-    if (!r->plain && r->choice == CONSTRAINT_REQUIRED && r->function_count == 0)
-        return error_set(err, GPTOSS_MISUSE, "a function must be called, but there is none");
+    if (!r->plain && r->choice == CONSTRAINT_REQUIRED && !any)
+        return error_set(err, GPTOSS_MISUSE, "a function must be called, but there is none that may be");
     if (!r->plain && r->choice == CONSTRAINT_NAMED && !found)
         return error_set(err, GPTOSS_MISUSE, "the function %s must be called, but there is no such one",
                          r->name ? r->name : "without a name");

@@ -68,7 +68,8 @@ typedef struct harmony_function { /* that the model may call as functions.NAME *
     const char *name;
     const char *description;        /* NULL: none */
     const struct cJSON *parameters; /* JSON Schema of an object; NULL: takes none */
-    bool strict;                    /* calls must satisfy it: see constraint.h */
+    bool strict;                    /* calls must satisfy it, and ... */
+    bool barred;                    /* it must not be called, though it is described: see constraint.h */
 } harmony_function;
 
 typedef struct harmony_prompt {

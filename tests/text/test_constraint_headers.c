@@ -223,6 +223,15 @@ static void test_what_models_write_is_allowed(void **state) {
     assert_true(may_write(&r, allowed[4]));
     r.choice = CONSTRAINT_NONE;
     assert_false(may_write(&r, allowed[3]));
+    static const harmony_function some[] = {{.name = "f", .barred = true}, {.name = "ff"}};
+    r = (constraint_rules){.functions = some, .function_count = 2};
+    assert_false(may_write(&r, allowed[3]));
+    assert_true(may_write(&r, allowed[4]));
+    assert_true(may_write(&r, allowed[0]));
+    r.choice = CONSTRAINT_REQUIRED;
+    assert_false(may_write(&r, allowed[3]));
+    assert_true(may_write(&r, allowed[4]));
+    assert_false(may_write(&r, allowed[0]));
     r = (constraint_rules){.functions = f, .function_count = 2, .json = true};
     assert_false(may_write(&r, allowed[0]));
     assert_false(may_write(&r, allowed[2])); /* a preamble is no JSON */
@@ -297,10 +306,15 @@ static void test_rules_that_cannot_be(void **state) {
     (void)state;
     cJSON *bad = cJSON_Parse("{\"type\":\"object\",\"uniqueItems\":true}");
     const harmony_function odd = {.name = "a b"}, strict = {.name = "f", .parameters = bad, .strict = true};
-    const harmony_function twins[] = {{.name = "f"}, {.name = "f"}};
+    const harmony_function twins[] = {{.name = "f"}, {.name = "f"}}, barred = {.name = "f", .barred = true};
     check_refused(&(constraint_rules){.choice = CONSTRAINT_REQUIRED}, GPTOSS_MISUSE, "there is none");
     check_refused(&(constraint_rules){.choice = CONSTRAINT_NAMED, .name = "g", .functions = twins, .function_count = 1},
                   GPTOSS_MISUSE, "the function g must be called");
+    check_refused(&(constraint_rules){.choice = CONSTRAINT_REQUIRED, .functions = &barred, .function_count = 1},
+                  GPTOSS_MISUSE, "there is none");
+    check_refused(
+        &(constraint_rules){.choice = CONSTRAINT_NAMED, .name = "f", .functions = &barred, .function_count = 1},
+        GPTOSS_MISUSE, "the function f must be called");
     check_refused(&(constraint_rules){.functions = &odd, .function_count = 1}, GPTOSS_MISUSE, "\"a b\" cannot be");
     check_refused(&(constraint_rules){.functions = twins, .function_count = 2}, GPTOSS_MISUSE, "same name");
     check_refused(&(constraint_rules){.functions = &strict, .function_count = 1}, GPTOSS_BAD_INPUT,
