@@ -1,12 +1,13 @@
 /* The messages of a chat request, as the messages of the Harmony format. */
 #include <string.h>
 
+#include "serve/call_names.h"
 #include "serve/chat_request.h"
 
 /* Where the messages of a request are going. */
 typedef struct writer {
     chat_request *request;
-    const cJSON *all; /* the request's messages */
+    call_names called; /* so far */
 } writer;
 
 /* ---- contents ---- */
@@ -79,7 +80,7 @@ static gptoss_status read_call(writer *w, const cJSON *call, const char *path, f
     buffer *text = chat_request_text(w->request);
     TRY(buffer_append_text(text, arguments, &why->error));
     chat_request_add_message(w->request, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
-    return GPTOSS_OK;
+    return id ? call_names_add(&w->called, id, name, &why->error) : GPTOSS_OK;
 }
 
 static gptoss_status read_assistant(writer *w, const cJSON *message, const char *path, failure *why) {
@@ -106,28 +107,13 @@ static gptoss_status read_assistant(writer *w, const cJSON *message, const char 
     return GPTOSS_OK;
 }
 
-/* The function that an earlier message called under this id; NULL when none did. */
-static const char *called_as(const writer *w, const cJSON *until, const char *id) {
-    const char *name = NULL;
-    for (const cJSON *message = w->all->child; message != until; message = message->next) {
-        const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
-        for (const cJSON *call = calls ? calls->child : NULL; call; call = call->next) {
-            const char *given = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(call, "id"));
-            const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
-            if (given && strcmp(given, id) == 0)
-                name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "name"));
-        }
-    }
-    return name;
-}
-
 static gptoss_status read_tool(writer *w, const cJSON *message, const char *path, failure *why) {
     const char *id = NULL, *name = NULL, *tool;
     buffer *text;
     TRY(json_input_string(message, path, "tool_call_id", &id, why));
     TRY(json_input_string(message, path, "name", &name, why));
     json_path where = json_path_field(path, "tool_call_id");
-    const char *called = id ? called_as(w, message, id) : NULL;
+    const char *called = id ? call_names_find(&w->called, id) : NULL;
     if (!called && !name && !id) return failure_field(why, where.text, "%s is missing", where.text);
     if (!called && !name)
         return failure_field(why, where.text, "%s is \"%.60s\", but no earlier message has a tool call of that id",
@@ -154,16 +140,19 @@ static gptoss_status read_message(writer *w, const cJSON *message, const char *p
 
 gptoss_status chat_request_read_messages(chat_request *r, failure *why) {
     writer w = {.request = r};
-    TRY(json_input_array(r->body, "", "messages", &w.all, why));
-    if (!w.all || !w.all->child) return failure_field(why, "messages", "messages must hold at least one message");
+    const cJSON *all = NULL;
+    TRY(json_input_array(r->body, "", "messages", &all, why));
+    if (!all || !all->child) return failure_field(why, "messages", "messages must hold at least one message");
     size_t most = 0;
-    for (const cJSON *m = w.all->child; m; m = m->next) {
+    for (const cJSON *m = all->child; m; m = m->next) {
         const cJSON *calls = cJSON_GetObjectItemCaseSensitive(m, "tool_calls");
         most += 2 + (cJSON_IsArray(calls) ? (size_t)cJSON_GetArraySize(calls) : 0); /* reasoning, content, calls */
     }
     TRY(chat_request_reserve(r, most, why));
     size_t i = 0;
-    for (const cJSON *m = w.all->child; m; m = m->next)
-        TRY(read_message(&w, m, json_path_item("messages", i++).text, why));
-    return GPTOSS_OK;
+    gptoss_status status = GPTOSS_OK;
+    for (const cJSON *m = all->child; m && status == GPTOSS_OK; m = m->next)
+        status = read_message(&w, m, json_path_item("messages", i++).text, why);
+    call_names_free(&w.called);
+    return status;
 }

@@ -167,6 +167,70 @@ static void reads_tools_and_forms(void **state) {
     chat_request_free(&r);
 }
 
+#define TOOLS                                                                                                   \
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tide\"}},{\"type\":\"function\",\"function\":{" \
+    "\"name\":"                                                                                                 \
+    "\"moon\"}},{\"type\":\"function\",\"function\":{\"name\":\"wind\"}}]"
+
+#define ALLOW(mode, tools) \
+    "\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":" mode ",\"tools\":[" tools "]}}"
+
+#define FUNCTION(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
+
+static void allows_some_of_the_tools(void **state) {
+    (void)state;
+    chat_request r = read_chat("{" HELLO "," TOOLS "," ALLOW("\"auto\"", FUNCTION("wind") "," FUNCTION("tide")) "}");
+    assert_int_equal(r.prompt.function_count, 3); /* the model is told of all */
+    assert_true(!r.functions[0].barred && r.functions[1].barred && !r.functions[2].barred);
+    assert_int_equal(r.rules.choice, CONSTRAINT_AUTO);
+    chat_request_free(&r);
+    r = read_chat("{" HELLO "," TOOLS "," ALLOW("\"required\"", FUNCTION("moon")) "}");
+    assert_true(r.functions[0].barred && !r.functions[1].barred && r.functions[2].barred);
+    assert_int_equal(r.rules.choice, CONSTRAINT_REQUIRED);
+    chat_request_free(&r);
+}
+
+/* Clients number their calls anew in each turn. */
+static void finds_the_latest_call_of_an_id(void **state) {
+    (void)state;
+    buffer body = {0};
+    static const char *const names[] = {"tide", "moon", "wind"};
+    assert_ok(buffer_append_text(&body, "{\"messages\":[{\"role\":\"user\",\"content\":\"?\"}", err));
+    for (int i = 0; i < 3; i++)
+        assert_ok(
+            buffer_printf(&body, err,
+                          ",{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":\"%s\"}}]},"
+                          "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"\"}",
+                          names[i]));
+    assert_ok(buffer_append_text(&body, "]}", err));
+    chat_request r = read_chat(body.data);
+    assert_int_equal(r.prompt.message_count, 7);
+    for (int i = 0; i < 3; i++) assert_string_equal(harmony_function_name(r.prompt.messages[2 + 2 * i].tool), names[i]);
+    chat_request_free(&r);
+    buffer_free(&body);
+}
+
+/* As many calls and results as a body has room for: looked up one by one, they would take minutes. */
+static void reads_very_many_results(void **state) {
+    (void)state;
+    enum { CALLS = 40000 };
+    buffer body = {0};
+    assert_ok(buffer_append_text(&body, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[", err));
+    for (int i = 0; i < CALLS; i++)
+        assert_ok(
+            buffer_printf(&body, err, "%s{\"id\":\"call_%d\",\"function\":{\"name\":\"f%d\"}}", i ? "," : "", i, i));
+    assert_ok(buffer_append_text(&body, "]}", err));
+    for (int i = CALLS; i-- > 0;)
+        assert_ok(buffer_printf(&body, err, ",{\"role\":\"tool\",\"tool_call_id\":\"call_%d\",\"content\":\"\"}", i));
+    assert_ok(buffer_append_text(&body, "]}", err));
+    chat_request r = read_chat(body.data);
+    assert_int_equal(r.prompt.message_count, 2 * CALLS);
+    assert_string_equal(r.prompt.messages[CALLS].tool, "functions.f39999");
+    assert_string_equal(r.prompt.messages[2 * CALLS - 1].tool, "functions.f0");
+    chat_request_free(&r);
+    buffer_free(&body);
+}
+
 static void names_the_field_that_is_wrong(void **state) {
     (void)state;
     static const char *const cases[][2] = {
@@ -192,6 +256,13 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "tools[0].function.name"},
         {"{" HELLO ",\"tool_choice\":\"maybe\"}", "tool_choice"},
         {"{" HELLO ",\"tool_choice\":{\"function\":{\"name\":\"x\"}}}", "tool_choice.function.name"},
+        {"{" HELLO ",\"tool_choice\":{\"type\":\"allowed_tools\"}}", "tool_choice.allowed_tools"},
+        {"{" HELLO "," TOOLS "," ALLOW("7", FUNCTION("tide")) "}", "tool_choice.allowed_tools.mode"},
+        {"{" HELLO "," TOOLS "," ALLOW("\"auto\"", "") "}", "tool_choice.allowed_tools.tools"},
+        {"{" HELLO "," TOOLS "," ALLOW("\"auto\"", "7") "}", "tool_choice.allowed_tools.tools[0]"},
+        {"{" HELLO "," TOOLS "," ALLOW("\"auto\"", FUNCTION("rain")) "}",
+         "tool_choice.allowed_tools.tools[0].function.name"},
+        {"{" HELLO "," TOOLS "," ALLOW("\"auto\"", "{},{},{},{}") "}", "tool_choice.allowed_tools.tools[0].function"},
         {"{" HELLO ",\"response_format\":{\"type\":\"xml\"}}", "response_format.type"},
         {"{" HELLO ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format.json_schema"},
         {"{" HELLO ",\"model\":7}", "model"},
@@ -308,10 +379,17 @@ static void survives_mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_json_strictly),   cmocka_unit_test(limits_depth),
-        cmocka_unit_test(reads_options),         cmocka_unit_test(reads_conversations),
-        cmocka_unit_test(reads_tools_and_forms), cmocka_unit_test(names_the_field_that_is_wrong),
-        cmocka_unit_test(shapes_failures),       cmocka_unit_test(shapes_answers),
+        cmocka_unit_test(reads_json_strictly),
+        cmocka_unit_test(limits_depth),
+        cmocka_unit_test(reads_options),
+        cmocka_unit_test(reads_conversations),
+        cmocka_unit_test(reads_tools_and_forms),
+        cmocka_unit_test(allows_some_of_the_tools),
+        cmocka_unit_test(finds_the_latest_call_of_an_id),
+        cmocka_unit_test(reads_very_many_results),
+        cmocka_unit_test(names_the_field_that_is_wrong),
+        cmocka_unit_test(shapes_failures),
+        cmocka_unit_test(shapes_answers),
         cmocka_unit_test(survives_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
