@@ -123,11 +123,8 @@ gptoss_status chat_choice_add(chat_choice *c, const letter *l, const tokenizer *
     default: break;
     }
     turn_logprob p = read_logprob(l);
-    cJSON **list = l->kind == TURN_TELEMETRY ? &c->telemetry : &c->logprobs;
-    if (!*list) *list = cJSON_CreateArray();
-    cJSON_AddItemToArray(*list,
-                         l->kind == TURN_TELEMETRY ? chat_telemetry_json(t, &p) : chat_logprob_json(t, &p, n_top));
-    return GPTOSS_OK;
+    if (l->kind == TURN_TELEMETRY) return json_list_add(&c->telemetry, chat_telemetry_json(t, &p), err);
+    return json_list_add(&c->logprobs, chat_logprob_json(t, &p, n_top), err);
 }
 
 void chat_choice_free(chat_choice *c) {
@@ -138,8 +135,8 @@ void chat_choice_free(chat_choice *c) {
         buffer_free(&c->calls[i].arguments);
     }
     free(c->calls);
-    cJSON_Delete(c->logprobs);
-    cJSON_Delete(c->telemetry);
+    json_list_free(&c->logprobs);
+    json_list_free(&c->telemetry);
     *c = (chat_choice){0};
 }
 
@@ -168,7 +165,7 @@ static cJSON *message_json(const chat_choice *c) {
 
 static cJSON *logprobs_json(cJSON *content) {
     cJSON *whole = cJSON_CreateObject();
-    cJSON_AddItemToObject(whole, "content", content ? content : cJSON_CreateArray());
+    cJSON_AddItemToObject(whole, "content", content);
     cJSON_AddNullToObject(whole, "refusal");
     return whole;
 }
@@ -180,10 +177,10 @@ cJSON *chat_answer_json(const chat_heading *h, chat_choice *choices, uint32_t co
         cJSON *choice = cJSON_CreateObject();
         cJSON_AddNumberToObject(choice, "index", i);
         cJSON_AddItemToObject(choice, "message", message_json(&choices[i]));
-        cJSON_AddItemToObject(choice, "logprobs", logprobs ? logprobs_json(choices[i].logprobs) : cJSON_CreateNull());
-        if (logprobs) choices[i].logprobs = NULL;
-        if (choices[i].telemetry) cJSON_AddItemToObject(choice, "telemetry", choices[i].telemetry);
-        choices[i].telemetry = NULL;
+        cJSON_AddItemToObject(choice, "logprobs",
+                              logprobs ? logprobs_json(json_list_take(&choices[i].logprobs)) : cJSON_CreateNull());
+        if (!json_list_is_empty(&choices[i].telemetry))
+            cJSON_AddItemToObject(choice, "telemetry", json_list_take(&choices[i].telemetry));
         cJSON_AddStringToObject(choice, "finish_reason", choices[i].finish);
         cJSON_AddItemToArray(list, choice);
     }

@@ -2,8 +2,7 @@
 #ifndef SERVE_CHAT_ANSWER_H
 #define SERVE_CHAT_ANSWER_H
 
-#include <cjson/cJSON.h>
-
+#include "serve/json_list.h"
 #include "serve/turn.h"
 
 enum { ID_BYTES = 40 };
@@ -42,8 +41,7 @@ typedef struct chat_choice { /* zero-initialize */
     buffer reasoning, content;
     chat_call *calls; /* [call_count] */
     size_t call_count;
-    cJSON *logprobs; /* array, or NULL; so is ... */
-    cJSON *telemetry;
+    json_list logprobs, telemetry;
     const char *finish;
 } chat_choice;
 

@@ -8,6 +8,7 @@
 #include "serve/chat_turn.h"
 #include "serve/reply.h"
 #include "serve/responses_answer.h"
+#include "serve/responses_items.h"
 #include "serve/responses_request.h"
 #include "serve/routes.h"
 #include "serve/sse.h"
@@ -22,7 +23,8 @@ typedef struct response_run {
     chat_turn turn;
     reply reply;
     responses_answer answer;
-    buffer beginning; /* events before the model's first, for a stream */
+    pthread_mutex_t writing; /* held while its items change, which others may look at once it is live */
+    buffer beginning;        /* events before the model's first, for a stream */
     live_response live;
     bool is_live; /* in the list, and in the store */
 } response_run;
@@ -34,30 +36,66 @@ static gptoss_status no_memory(gptoss_error *err) {
 }
 
 static gptoss_status add_to_store(response_run *r, gptoss_error *err) {
-    char *response = cJSON_PrintUnformatted(r->answer.response), *items = cJSON_PrintUnformatted(r->request.items);
-    gptoss_status status =
-        response && items ? store_add(r->server->responses->store, r->answer.id, response, items, err) : no_memory(err);
+    store *kept = r->server->responses->store;
+    store_item *items;
+    size_t count;
+    char *response = cJSON_PrintUnformatted(r->answer.response), *input = cJSON_PrintUnformatted(r->request.items);
+    gptoss_status status = response && input ? GPTOSS_OK : no_memory(err);
+    const cJSON *first = cJSON_GetArrayItem(r->request.items, r->request.earlier);
+    if (status == GPTOSS_OK) {
+        status = responses_items_print(first, &items, &count, err);
+        const store_change change = {.items = items, .item_count = count};
+        if (status == GPTOSS_OK) status = store_add(kept, r->answer.id, response, input, err);
+        if (status == GPTOSS_OK) status = store_write(kept, r->answer.id, &change, err);
+        responses_items_free(items, count);
+    }
     cJSON_free(response);
-    cJSON_free(items);
+    cJSON_free(input);
     return status;
 }
 
-/* Writes down the events that have come, and with the last one, or when its status is another, the response as it is
- * now. */
+/* Adds the response as it is now, and its output when there is no more to come. */
+static gptoss_status print_response(const responses_answer *a, store_item **items, char **text, store_change *out,
+                                    gptoss_error *err) {
+    const cJSON *output = a->ended ? cJSON_GetObjectItemCaseSensitive(a->response, "output") : NULL;
+    TRY(responses_items_print(output ? output->child : NULL, items, &out->item_count, err));
+    out->items = *items;
+    out->response = *text = cJSON_PrintUnformatted(a->response);
+    out->ended = a->ended;
+    return *text ? GPTOSS_OK : no_memory(err);
+}
+
+/* Writes down the events that have come, and with the last one, or when its status is another, the response. */
 static gptoss_status keep_news(response_run *r, gptoss_error *err) {
     const responses_answer *a = &r->answer;
     responses *all = r->server->responses;
     if (!r->is_live || a->event_count == 0) return GPTOSS_OK;
     store_event *events = responses_answer_events(a);
-    bool whole = a->ended || a->moved;
-    char *response = whole ? cJSON_PrintUnformatted(a->response) : NULL;
-    const store_change change = {events, a->event_count, response, a->ended};
-    gptoss_status status =
-        events && (response || !whole) ? store_write(all->store, a->id, &change, err) : no_memory(err);
+    store_item *items = NULL;
+    char *response = NULL;
+    store_change change = {.events = events, .count = a->event_count};
+    gptoss_status status = events ? GPTOSS_OK : no_memory(err);
+    if (status == GPTOSS_OK && (a->ended || a->moved)) status = print_response(a, &items, &response, &change, err);
+    if (status == GPTOSS_OK) status = store_write(all->store, a->id, &change, err);
+    responses_items_free(items, change.item_count);
     cJSON_free(response);
     free(events);
     responses_live_tell(&all->live);
     return status;
+}
+
+static void cancel(response_run *r) {
+    gptoss_error err;
+    pthread_mutex_lock(&r->writing);
+    responses_answer_cancel(&r->answer, &err);
+    pthread_mutex_unlock(&r->writing);
+}
+
+static void fail(response_run *r, const char *message) {
+    gptoss_error err;
+    pthread_mutex_lock(&r->writing);
+    responses_answer_fail(&r->answer, message, &err);
+    pthread_mutex_unlock(&r->writing);
 }
 
 /* A response that nobody waits for any more is cancelled, wherever that is found out. */
@@ -65,7 +103,10 @@ static void run_close(void *context) {
     response_run *r = context;
     gptoss_error err;
     if (r->is_live) {
-        if (!r->answer.ended && responses_answer_cancel(&r->answer, &err) == GPTOSS_OK) keep_news(r, &err);
+        if (!r->answer.ended) {
+            cancel(r);
+            keep_news(r, &err);
+        }
         responses_live_remove(&r->server->responses->live, &r->live);
     }
     reply_close(&r->reply);
@@ -73,6 +114,7 @@ static void run_close(void *context) {
     buffer_free(&r->beginning);
     chat_turn_free(&r->turn);
     responses_request_free(&r->request);
+    pthread_mutex_destroy(&r->writing);
     free(r);
 }
 
@@ -80,13 +122,19 @@ static void run_close(void *context) {
 
 static gptoss_status on_letter(void *context, const letter *l, gptoss_error *err) {
     response_run *r = context;
-    return responses_answer_add(&r->answer, l, err);
+    pthread_mutex_lock(&r->writing);
+    gptoss_status status = responses_answer_add(&r->answer, l, err);
+    pthread_mutex_unlock(&r->writing);
+    return status;
 }
 
 static gptoss_status on_end(void *context, uint32_t sender, const turn_end *end, gptoss_error *err) {
     response_run *r = context;
     (void)sender;
-    return responses_answer_end(&r->answer, end, err);
+    pthread_mutex_lock(&r->writing);
+    gptoss_status status = responses_answer_end(&r->answer, end, err);
+    pthread_mutex_unlock(&r->writing);
+    return status;
 }
 
 /* Waits for news for up to `seconds`; after it the answer has the events that tell them, which are kept already. On
@@ -96,12 +144,12 @@ static reply_news advance(response_run *r, double seconds, failure *why) {
     gptoss_error err;
     reply_news news = reply_step(&r->reply, seconds, why);
     if (news == REPLY_GONE || (news == REPLY_FAILED && r->is_live && responses_live_is_cancelled(live, &r->live)))
-        responses_answer_cancel(&r->answer, &err);
+        cancel(r);
     else if (news == REPLY_FAILED)
-        responses_answer_fail(&r->answer, why->error.text, &err);
+        fail(r, why->error.text);
     if (keep_news(r, &why->error) == GPTOSS_OK || news == REPLY_FAILED) return news;
     why->http = 500;
-    responses_answer_fail(&r->answer, why->error.text, &err);
+    fail(r, why->error.text);
     keep_news(r, &err); /* there may be room for this one */
     return REPLY_FAILED;
 }
@@ -223,7 +271,11 @@ static gptoss_status begin(response_run *r, exchange *x, failure *why) {
     TRY(reply_begin(&r->reply, &r->turn.plan, why));
     if (r->request.store) {
         TRY(add_to_store(r, &why->error));
-        r->live = (live_response){.id = r->answer.id, .background = r->request.background, .turn = r->reply.turns};
+        r->live = (live_response){.id = r->answer.id,
+                                  .background = r->request.background,
+                                  .turn = r->reply.turns,
+                                  .writing = &r->writing,
+                                  .answer = &r->answer};
         r->is_live = true;
         responses_live_add(&r->server->responses->live, &r->live);
         TRY(keep_news(r, &why->error));
@@ -258,6 +310,7 @@ gptoss_status route_responses(exchange *x, const char *rest, failure *why) {
         return GPTOSS_NO_MEMORY;
     }
     r->server = s;
+    pthread_mutex_init(&r->writing, NULL);
     gptoss_status status =
         responses_request_read(body, tokenizer_count(s->model.tokenizer), s->responses->store, &r->request, why);
     if (status == GPTOSS_OK) status = models_check(s, r->request.chat.model, why);
@@ -290,7 +343,7 @@ static gptoss_status give_up(store *s, const char *id, gptoss_error *err) {
     if (status == GPTOSS_OK) status = responses_answer_abandon(response, entry.last_event + 1, &event, err);
     char *text = status == GPTOSS_OK ? cJSON_PrintUnformatted(response) : NULL;
     const store_event last = {entry.last_event + 1, event.data, event.size};
-    const store_change change = {&last, 1, text ? text : "{}", true};
+    const store_change change = {.events = &last, .count = 1, .response = text ? text : "{}", .ended = true};
     if (status == GPTOSS_OK) status = store_write(s, id, &change, err);
     cJSON_free(text);
     cJSON_Delete(response);

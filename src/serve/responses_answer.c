@@ -69,8 +69,6 @@ void responses_answer_forget(responses_answer *a) {
 
 /* ---- items ---- */
 
-static cJSON *copy_or_none(const cJSON *list) { return list ? cJSON_Duplicate(list, true) : cJSON_CreateArray(); }
-
 /* The one part of the open item, with the text so far. */
 static cJSON *part_json(const responses_answer *a, bool empty) {
     cJSON *part = cJSON_CreateObject();
@@ -79,14 +77,13 @@ static cJSON *part_json(const responses_answer *a, bool empty) {
     cJSON_AddStringToObject(part, "text", empty ? "" : text_in(&a->text));
     if (thought) return part;
     cJSON_AddArrayToObject(part, "annotations");
-    cJSON_AddItemToObject(part, "logprobs", empty ? cJSON_CreateArray() : copy_or_none(a->token_logprobs));
+    cJSON_AddItemToObject(part, "logprobs", empty ? cJSON_CreateArray() : json_list_copy(&a->token_logprobs));
     return part;
 }
 
-static cJSON *item_json(const responses_answer *a, const char *status) {
+static cJSON *item_json(const responses_answer *a, const char *status, bool empty) {
     static const char *const types[] = {
         [RESPONSES_REASONING] = "reasoning", [RESPONSES_MESSAGE] = "message", [RESPONSES_CALL] = "function_call"};
-    bool begins = strcmp(status, "in_progress") == 0;
     cJSON *item = cJSON_CreateObject();
     cJSON_AddStringToObject(item, "id", a->item_id);
     cJSON_AddStringToObject(item, "type", types[a->open]);
@@ -94,20 +91,27 @@ static cJSON *item_json(const responses_answer *a, const char *status) {
     if (a->open == RESPONSES_CALL) {
         cJSON_AddStringToObject(item, "call_id", a->call_id);
         cJSON_AddStringToObject(item, "name", text_in(&a->name));
-        cJSON_AddStringToObject(item, "arguments", text_in(&a->text));
+        cJSON_AddStringToObject(item, "arguments", empty ? "" : text_in(&a->text));
         return item;
     }
     if (a->open == RESPONSES_MESSAGE) cJSON_AddStringToObject(item, "role", "assistant");
     if (a->open == RESPONSES_REASONING) cJSON_AddArrayToObject(item, "summary");
     cJSON *content = cJSON_AddArrayToObject(item, "content");
-    if (!begins) cJSON_AddItemToArray(content, part_json(a, false));
+    if (!empty) cJSON_AddItemToArray(content, part_json(a, false));
     return item;
 }
 
-static gptoss_status tell_item(responses_answer *a, const char *type, const char *status, gptoss_error *err) {
+cJSON *responses_answer_output(const responses_answer *a) {
+    cJSON *output = cJSON_Duplicate(output_of(a), true);
+    if (output && a->open != RESPONSES_NONE) cJSON_AddItemToArray(output, item_json(a, "in_progress", false));
+    return output;
+}
+
+static gptoss_status tell_item(responses_answer *a, const char *type, const char *status, bool empty,
+                               gptoss_error *err) {
     cJSON *event = begin_event(type, a->next_event);
     cJSON_AddNumberToObject(event, "output_index", cJSON_GetArraySize(output_of(a)));
-    cJSON_AddItemToObject(event, "item", item_json(a, status));
+    cJSON_AddItemToObject(event, "item", item_json(a, status, empty));
     return tell(a, event, err);
 }
 
@@ -123,26 +127,22 @@ static gptoss_status open_item(responses_answer *a, responses_kind kind, gptoss_
     a->open = kind;
     chat_answer_new_id(prefixes[kind], a->item_id);
     chat_answer_new_id("call_", a->call_id);
-    TRY(tell_item(a, "response.output_item.added", "in_progress", err));
+    TRY(tell_item(a, "response.output_item.added", "in_progress", true, err));
     return kind == RESPONSES_CALL ? GPTOSS_OK : tell_part(a, "response.content_part.added", true, err);
 }
 
-/* Takes `logprobs`, which may be NULL. */
-static gptoss_status tell_delta(responses_answer *a, const char *type, const char *text, cJSON *logprobs,
-                                gptoss_error *err) {
+/* With the log probabilities that wait, where there are any. */
+static gptoss_status tell_delta(responses_answer *a, const char *type, const char *text, gptoss_error *err) {
     cJSON *event = begin_item_event(a, type);
     cJSON_AddStringToObject(event, "delta", text);
-    if (a->open == RESPONSES_MESSAGE)
-        cJSON_AddItemToObject(event, "logprobs", logprobs ? logprobs : cJSON_CreateArray());
+    if (a->open == RESPONSES_MESSAGE) cJSON_AddItemToObject(event, "logprobs", json_list_take(&a->delta_logprobs));
     return tell(a, event, err);
 }
 
 /* Tells the text of a message that has waited for its log probabilities, with these. */
 static gptoss_status release_delta(responses_answer *a, gptoss_error *err) {
-    if (a->delta.size == 0 && !a->delta_logprobs) return GPTOSS_OK;
-    cJSON *logprobs = a->delta_logprobs;
-    a->delta_logprobs = NULL;
-    gptoss_status status = tell_delta(a, "response.output_text.delta", text_in(&a->delta), logprobs, err);
+    if (a->delta.size == 0 && json_list_is_empty(&a->delta_logprobs)) return GPTOSS_OK;
+    gptoss_status status = tell_delta(a, "response.output_text.delta", text_in(&a->delta), err);
     buffer_clear(&a->delta);
     return status;
 }
@@ -151,7 +151,7 @@ static gptoss_status tell_done(responses_answer *a, const char *type, const char
     cJSON *event = begin_item_event(a, type);
     if (a->open == RESPONSES_CALL) cJSON_AddStringToObject(event, "name", text_in(&a->name));
     cJSON_AddStringToObject(event, field, text_in(&a->text));
-    if (a->open == RESPONSES_MESSAGE) cJSON_AddItemToObject(event, "logprobs", copy_or_none(a->token_logprobs));
+    if (a->open == RESPONSES_MESSAGE) cJSON_AddItemToObject(event, "logprobs", json_list_copy(&a->token_logprobs));
     return tell(a, event, err);
 }
 
@@ -166,13 +166,10 @@ static gptoss_status tell_text_done(responses_answer *a, gptoss_error *err) {
 static gptoss_status close_item(responses_answer *a, const char *status, gptoss_error *err) {
     if (a->open == RESPONSES_NONE) return GPTOSS_OK;
     TRY(tell_text_done(a, err));
-    TRY(tell_item(a, "response.output_item.done", status, err));
-    if (!cJSON_AddItemToArray(output_of(a), item_json(a, status)))
+    TRY(tell_item(a, "response.output_item.done", status, false, err));
+    if (!cJSON_AddItemToArray(output_of(a), item_json(a, status, false)))
         return error_set(err, GPTOSS_NO_MEMORY, "out of memory for an answer");
-    if (a->open == RESPONSES_MESSAGE) {
-        cJSON_Delete(a->token_logprobs);
-        a->token_logprobs = NULL;
-    }
+    if (a->open == RESPONSES_MESSAGE) json_list_free(&a->token_logprobs);
     buffer_clear(&a->text);
     buffer_clear(&a->name);
     a->open = RESPONSES_NONE;
@@ -187,8 +184,8 @@ static gptoss_status add_text(responses_answer *a, responses_kind kind, const le
         TRY(open_item(a, kind, err));
     }
     TRY(buffer_append(&a->text, l->data, l->size, err));
-    if (kind == RESPONSES_REASONING) return tell_delta(a, "response.reasoning_text.delta", l->data, NULL, err);
-    if (kind == RESPONSES_CALL) return tell_delta(a, "response.function_call_arguments.delta", l->data, NULL, err);
+    if (kind == RESPONSES_REASONING) return tell_delta(a, "response.reasoning_text.delta", l->data, err);
+    if (kind == RESPONSES_CALL) return tell_delta(a, "response.function_call_arguments.delta", l->data, err);
     TRY(buffer_append(&a->delta, l->data, l->size, err));
     return a->logprobs ? GPTOSS_OK : release_delta(a, err); /* otherwise its log probability comes next */
 }
@@ -202,12 +199,18 @@ static gptoss_status add_call(responses_answer *a, const letter *l, gptoss_error
 static gptoss_status add_logprob(responses_answer *a, const letter *l, gptoss_error *err) {
     turn_logprob p;
     memcpy(&p, l->data, sizeof p);
-    cJSON *one = chat_logprob_json(a->tokenizer, &p, a->n_top);
-    if (!a->token_logprobs) a->token_logprobs = cJSON_CreateArray();
-    if (!a->delta_logprobs) a->delta_logprobs = cJSON_CreateArray();
-    cJSON_AddItemToArray(a->token_logprobs, cJSON_Duplicate(one, true));
-    cJSON_AddItemToArray(a->delta_logprobs, one);
+    TRY(json_list_add(&a->token_logprobs, chat_logprob_json(a->tokenizer, &p, a->n_top), err));
+    TRY(json_list_add(&a->delta_logprobs, chat_logprob_json(a->tokenizer, &p, a->n_top), err));
     return a->delta.size > 0 ? release_delta(a, err) : GPTOSS_OK;
+}
+
+static gptoss_status add_telemetry(responses_answer *a, const letter *l, gptoss_error *err) {
+    turn_logprob p;
+    memcpy(&p, l->data, sizeof p);
+    TRY(json_list_add(&a->telemetry, chat_telemetry_json(a->tokenizer, &p), err));
+    cJSON *event = begin_event("response.telemetry.delta", a->next_event);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(event, "telemetry"), chat_telemetry_json(a->tokenizer, &p));
+    return tell(a, event, err);
 }
 
 gptoss_status responses_answer_add(responses_answer *a, const letter *l, gptoss_error *err) {
@@ -224,11 +227,18 @@ gptoss_status responses_answer_add(responses_answer *a, const letter *l, gptoss_
     case TURN_CONTENT: return add_text(a, RESPONSES_MESSAGE, l, err);
     case TURN_CALL: return add_call(a, l, err);
     case TURN_ARGUMENTS: return add_text(a, RESPONSES_CALL, l, err);
+    case TURN_TELEMETRY: return add_telemetry(a, l, err);
     default: return add_logprob(a, l, err);
     }
 }
 
 /* ---- beginning and end ---- */
+
+/* The event that ends all. */
+static gptoss_status tell_end(responses_answer *a, const char *type, gptoss_error *err) {
+    if (!json_list_is_empty(&a->telemetry)) set(a->response, "telemetry", json_list_take(&a->telemetry));
+    return tell_response(a, type, err);
+}
 
 static cJSON *usage_json(const turn_end *end) {
     cJSON *usage = cJSON_CreateObject();
@@ -263,8 +273,9 @@ gptoss_status responses_answer_open(const responses_terms *terms, responses_answ
 
 void responses_answer_close(responses_answer *a) {
     cJSON_Delete(a->response);
-    cJSON_Delete(a->token_logprobs);
-    cJSON_Delete(a->delta_logprobs);
+    json_list_free(&a->token_logprobs);
+    json_list_free(&a->delta_logprobs);
+    json_list_free(&a->telemetry);
     buffer_free(&a->name);
     buffer_free(&a->text);
     buffer_free(&a->delta);
@@ -284,7 +295,7 @@ gptoss_status responses_answer_end(responses_answer *a, const turn_end *end, gpt
         set(a->response, "incomplete_details", details);
     }
     a->ended = true;
-    return tell_response(a, cut ? "response.incomplete" : "response.completed", err);
+    return tell_end(a, cut ? "response.incomplete" : "response.completed", err);
 }
 
 static void set_failed(cJSON *response, const char *message) {
@@ -300,7 +311,7 @@ gptoss_status responses_answer_fail(responses_answer *a, const char *message, gp
     a->ended = true;
     set_failed(a->response, message);
     TRY(close_item(a, "incomplete", err));
-    return tell_response(a, "response.failed", err);
+    return tell_end(a, "response.failed", err);
 }
 
 gptoss_status responses_answer_cancel(responses_answer *a, gptoss_error *err) {
@@ -308,7 +319,7 @@ gptoss_status responses_answer_cancel(responses_answer *a, gptoss_error *err) {
     a->ended = true;
     set(a->response, "status", cJSON_CreateString("cancelled"));
     TRY(close_item(a, "incomplete", err));
-    return tell_response(a, "response.cancelled", err);
+    return tell_end(a, "response.cancelled", err);
 }
 
 gptoss_status responses_answer_abandon(cJSON *response, int64_t number, buffer *event, gptoss_error *err) {

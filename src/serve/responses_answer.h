@@ -2,7 +2,8 @@
  *
  * A response is created, runs, and ends; each step changes the response object and appends events, numbered from 0:
  * created, (queued,) in_progress; for each item output_item.added, content_part.added, deltas, and what is done; at the
- * end completed, incomplete, failed, or cancelled (which OpenAI's API has as a status, not as an event). */
+ * end completed, incomplete, failed, or cancelled (which OpenAI's API has as a status, not as an event). Telemetry is
+ * an event of its own for each token, "response.telemetry.delta", and at the end a field of the response. */
 #ifndef SERVE_RESPONSES_ANSWER_H
 #define SERVE_RESPONSES_ANSWER_H
 
@@ -23,10 +24,12 @@ typedef struct responses_answer {
     /* The item that is being written, if any. */
     responses_kind open;
     char item_id[ID_BYTES], call_id[ID_BYTES];
-    buffer name, text;     /* of the item: a function's name; its text, or arguments */
-    cJSON *token_logprobs; /* of the message; owned */
-    buffer delta;          /* text of the message that was not told yet, */
-    cJSON *delta_logprobs; /* and of its tokens; owned */
+    buffer name, text;        /* of the item: a function's name; its text, or arguments */
+    json_list token_logprobs; /* of the message */
+    buffer delta;             /* text of the message that was not told yet, */
+    json_list delta_logprobs; /* and of its tokens */
+
+    json_list telemetry; /* of all tokens, if it was asked for */
 
     int64_t next_event;
     buffer events;      /* of which nobody has heard yet: each as it goes down a stream */
@@ -53,6 +56,10 @@ gptoss_status responses_answer_add(responses_answer *a, const letter *l, gptoss_
 gptoss_status responses_answer_end(responses_answer *a, const turn_end *end, gptoss_error *err);
 gptoss_status responses_answer_fail(responses_answer *a, const char *message, gptoss_error *err);
 gptoss_status responses_answer_cancel(responses_answer *a, gptoss_error *err);
+
+/* The output items so far, the last of them with as much as there is of it, if it is being written. Owned by the
+ * caller; NULL when memory runs out. */
+cJSON *responses_answer_output(const responses_answer *a);
 
 /* The events that have come since the last call of responses_answer_forget: text is borrowed. NULL when memory runs
  * out; owned by the caller otherwise. */

@@ -1,7 +1,10 @@
 #include "serve/responses_items.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "serve/call_names.h"
 #include "serve/chat_answer.h"
 
 static const char *text_of(const cJSON *item, const char *name) {
@@ -13,17 +16,21 @@ static bool is_type(const cJSON *item, const char *type) {
     return given && strcmp(given, type) == 0;
 }
 
-/* The name of the function that the latest item with this call_id calls; NULL when none does. Looked for from the end,
- * where it nearly always is. */
-static const char *called_as(const cJSON *items, const cJSON *last, const char *call_id) {
-    for (const cJSON *item = last; item; item = item == items->child ? NULL : item->prev) {
-        const char *id = is_type(item, "function_call") ? text_of(item, "call_id") : NULL;
-        if (id && strcmp(id, call_id) == 0) return text_of(item, "name");
-    }
-    return NULL;
+/* Remembers a call, if the item is one. */
+static gptoss_status note_call(call_names *called, const cJSON *item, failure *why) {
+    const char *id = is_type(item, "function_call") ? text_of(item, "call_id") : NULL, *name = text_of(item, "name");
+    return id && name ? call_names_add(called, id, name, &why->error) : GPTOSS_OK;
 }
 
 /* ---- reading: from any form to the one in which they are kept ---- */
+
+/* Where items are going. */
+typedef struct reader {
+    store *store;
+    cJSON *items;
+    call_names called; /* in them */
+    size_t kept;       /* bytes from the store */
+} reader;
 
 static gptoss_status require_text(const cJSON *item, const char *path, const char *name, const char **out,
                                   failure *why) {
@@ -102,14 +109,17 @@ static gptoss_status read_call(const cJSON *given, const char *path, cJSON **out
     return GPTOSS_OK;
 }
 
-static gptoss_status read_result(const cJSON *given, const char *path, const cJSON *items, cJSON **out, failure *why) {
+static gptoss_status check_called(const reader *r, const char *call_id, json_path where, failure *why) {
+    if (call_names_find(&r->called, call_id)) return GPTOSS_OK;
+    return failure_field(why, where.text, "%s is \"%.60s\", but no earlier item is a function call of that id",
+                         where.text, call_id);
+}
+
+static gptoss_status read_result(const reader *r, const cJSON *given, const char *path, cJSON **out, failure *why) {
     const char *call_id;
-    const cJSON *output = json_input_get(given, "output"), *last = items->child ? items->child->prev : NULL;
+    const cJSON *output = json_input_get(given, "output");
     TRY(require_text(given, path, "call_id", &call_id, why));
-    json_path where = json_path_field(path, "call_id");
-    if (!called_as(items, last, call_id))
-        return failure_field(why, where.text, "%s is \"%.60s\", but no earlier item is a function call of that id",
-                             where.text, call_id);
+    TRY(check_called(r, call_id, json_path_field(path, "call_id"), why));
     TRY(check_content(output, json_path_field(path, "output").text, why));
     TRY(begin_item(given, path, "fco_", "function_call_output", out, why));
     cJSON_AddStringToObject(*out, "call_id", call_id);
@@ -144,17 +154,47 @@ static gptoss_status read_reasoning(const cJSON *given, const char *path, cJSON 
     return GPTOSS_OK;
 }
 
-static gptoss_status read_item(const cJSON *given, const char *path, const cJSON *items, cJSON **out, failure *why) {
-    const char *type = "message";
+/* Of an item of a kept response, the item itself. */
+static gptoss_status read_reference(reader *r, const cJSON *given, const char *path, cJSON **out, failure *why) {
+    const char *id;
+    buffer text = {0};
+    bool found = false;
+    json_path where = json_path_field(path, "id");
+    TRY(require_text(given, path, "id", &id, why));
+    gptoss_status status = store_find_item(r->store, id, &text, &found, &why->error);
+    r->kept += text.size;
+    cJSON *item = found && r->kept <= RESPONSES_KEPT_BYTES ? cJSON_ParseWithLength(text.data, text.size) : NULL;
+    buffer_free(&text);
+    if (status == GPTOSS_OK && !found)
+        status =
+            failure_set(why, 404, where.text, "item_not_found", "there is no item \"%.60s\" of a response here", id);
+    else if (status == GPTOSS_OK && r->kept > RESPONSES_KEPT_BYTES)
+        status = failure_field(why, where.text, "%s: the items that input refers to have more than %d bytes", path,
+                               RESPONSES_KEPT_BYTES);
+    else if (status == GPTOSS_OK && !item)
+        status = failure_set(why, 500, where.text, NULL, "the item \"%.60s\" cannot be read", id);
+    const char *call_id = is_type(item, "function_call_output") ? text_of(item, "call_id") : NULL;
+    if (status == GPTOSS_OK && call_id) status = check_called(r, call_id, where, why);
+    if (status == GPTOSS_OK)
+        *out = item;
+    else
+        cJSON_Delete(item);
+    return status;
+}
+
+static gptoss_status read_item(reader *r, const cJSON *given, const char *path, cJSON **out, failure *why) {
+    const char *type = NULL;
     if (!cJSON_IsObject(given)) return failure_field(why, path, "%s must be an object", path);
     TRY(json_input_string(given, path, "type", &type, why));
+    if (!type) type = json_input_get(given, "id") && !json_input_get(given, "role") ? "item_reference" : "message";
     if (strcmp(type, "message") == 0) return read_message(given, path, out, why);
     if (strcmp(type, "function_call") == 0) return read_call(given, path, out, why);
-    if (strcmp(type, "function_call_output") == 0) return read_result(given, path, items, out, why);
+    if (strcmp(type, "function_call_output") == 0) return read_result(r, given, path, out, why);
     if (strcmp(type, "reasoning") == 0) return read_reasoning(given, path, out, why);
+    if (strcmp(type, "item_reference") == 0) return read_reference(r, given, path, out, why);
     return failure_field(why, json_path_field(path, "type").text,
-                         "%s.type is message, function_call, function_call_output or reasoning; \"%.40s\" is not "
-                         "supported",
+                         "%s.type is message, function_call, function_call_output, reasoning or item_reference; "
+                         "\"%.40s\" is not supported",
                          path, type);
 }
 
@@ -163,8 +203,22 @@ static gptoss_status add_item(cJSON *items, cJSON *item, failure *why) {
     return failure_set(why, 503, NULL, NULL, "the server has run out of memory for this request");
 }
 
-gptoss_status responses_items_read(const cJSON *input, cJSON *items, failure *why) {
-    size_t count = (size_t)cJSON_GetArraySize(items), i = 0;
+static gptoss_status read_items(reader *r, const cJSON *input, failure *why) {
+    size_t count = (size_t)cJSON_GetArraySize(r->items), i = 0;
+    for (const cJSON *item = r->items->child; item; item = item->next) TRY(note_call(&r->called, item, why));
+    for (const cJSON *given = input->child; given; given = given->next) {
+        cJSON *item = NULL;
+        if (++count > RESPONSES_ITEMS)
+            return failure_field(why, "input", "a conversation may have %d items", RESPONSES_ITEMS);
+        TRY(read_item(r, given, json_path_item("input", i++).text, &item, why));
+        TRY(add_item(r->items, item, why));
+        TRY(note_call(&r->called, item, why));
+    }
+    return GPTOSS_OK;
+}
+
+gptoss_status responses_items_read(const cJSON *input, store *s, size_t kept, cJSON *items, failure *why) {
+    reader r = {.store = s, .items = items, .kept = kept};
     if (cJSON_IsString(input)) {
         cJSON *item = NULL, *given = cJSON_CreateObject();
         cJSON_AddStringToObject(given, "role", "user");
@@ -175,14 +229,9 @@ gptoss_status responses_items_read(const cJSON *input, cJSON *items, failure *wh
     }
     if (!input) return failure_field(why, "input", "input is missing");
     if (!cJSON_IsArray(input)) return failure_field(why, "input", "input must be a string or an array of items");
-    for (const cJSON *given = input->child; given; given = given->next) {
-        cJSON *item = NULL;
-        if (++count > RESPONSES_ITEMS)
-            return failure_field(why, "input", "a conversation may have %d items", RESPONSES_ITEMS);
-        TRY(read_item(given, json_path_item("input", i++).text, items, &item, why));
-        TRY(add_item(items, item, why));
-    }
-    return GPTOSS_OK;
+    gptoss_status status = read_items(&r, input, why);
+    call_names_free(&r.called);
+    return status;
 }
 
 /* ---- telling: as messages of the Harmony format ---- */
@@ -227,9 +276,9 @@ static gptoss_status tell_call(const cJSON *item, chat_request *r, failure *why)
     return GPTOSS_OK;
 }
 
-static gptoss_status tell_result(const cJSON *items, const cJSON *item, chat_request *r, failure *why) {
+static gptoss_status tell_result(const call_names *called, const cJSON *item, chat_request *r, failure *why) {
     const char *call_id = text_of(item, "call_id"), *tool;
-    const char *name = call_id ? called_as(items, item, call_id) : NULL;
+    const char *name = call_id ? call_names_find(called, call_id) : NULL;
     TRY(chat_request_full_name(r, name ? name : "", &tool, why));
     buffer *text = chat_request_text(r);
     TRY(chat_request_read_content(cJSON_GetObjectItemCaseSensitive(item, "output"), "input", text, why));
@@ -245,17 +294,44 @@ static gptoss_status tell_reasoning(const cJSON *item, chat_request *r, failure 
     return GPTOSS_OK;
 }
 
+static gptoss_status tell_item(const call_names *called, const cJSON *item, chat_request *r, failure *why) {
+    if (is_type(item, "function_call")) return tell_call(item, r, why);
+    if (is_type(item, "function_call_output")) return tell_result(called, item, r, why);
+    if (is_type(item, "reasoning")) return tell_reasoning(item, r, why);
+    return tell_message(item, r, why);
+}
+
 gptoss_status responses_items_tell(const cJSON *items, chat_request *r, failure *why) {
-    TRY(chat_request_reserve(r, (size_t)cJSON_GetArraySize(items), why));
-    for (const cJSON *item = items->child; item; item = item->next) {
-        if (is_type(item, "function_call"))
-            TRY(tell_call(item, r, why));
-        else if (is_type(item, "function_call_output"))
-            TRY(tell_result(items, item, r, why));
-        else if (is_type(item, "reasoning"))
-            TRY(tell_reasoning(item, r, why));
-        else
-            TRY(tell_message(item, r, why));
+    call_names called = {0};
+    gptoss_status status = chat_request_reserve(r, (size_t)cJSON_GetArraySize(items), why);
+    for (const cJSON *item = items->child; item && status == GPTOSS_OK; item = item->next) {
+        status = note_call(&called, item, why);
+        if (status == GPTOSS_OK) status = tell_item(&called, item, r, why);
+    }
+    call_names_free(&called);
+    return status;
+}
+
+/* ---- for the store ---- */
+
+gptoss_status responses_items_print(const cJSON *first, store_item **out, size_t *count, gptoss_error *err) {
+    size_t most = 0;
+    *out = NULL;
+    *count = 0;
+    for (const cJSON *item = first; item; item = item->next) most++;
+    TRY(mem_array(most, sizeof **out, "items", out, err));
+    for (const cJSON *item = first; item; item = item->next) {
+        const char *id = text_of(item, "id"), *text = cJSON_PrintUnformatted(item);
+        if (!id || !text) {
+            cJSON_free((char *)text);
+            return error_set(err, GPTOSS_NO_MEMORY, "out of memory for the items of a response");
+        }
+        (*out)[(*count)++] = (store_item){id, text};
     }
     return GPTOSS_OK;
+}
+
+void responses_items_free(store_item *items, size_t count) {
+    for (size_t i = 0; i < count; i++) cJSON_free((char *)items[i].text);
+    free(items);
 }

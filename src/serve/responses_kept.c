@@ -93,6 +93,24 @@ gptoss_status responses_follow(exchange *x, const char *id, int64_t after, failu
 
 /* ---- routes ---- */
 
+/* As it is now: of one that is being written, with what there is of its output. */
+static gptoss_status answer_response(exchange *x, const char *id, failure *why) {
+    store_entry entry;
+    cJSON *output = responses_live_output(&x->server->responses->live, id); /* first: it may end meanwhile */
+    gptoss_status status = find(x, id, &entry, why);
+    cJSON *whole = status == GPTOSS_OK && output && entry.running ? cJSON_Parse(entry.response.data) : NULL;
+    if (whole && cJSON_ReplaceItemInObjectCaseSensitive(whole, "output", output)) {
+        output = NULL;
+        status = exchange_answer_json(x, 200, whole, why);
+    } else if (status == GPTOSS_OK) {
+        cJSON_Delete(whole);
+        status = exchange_answer_text(x, 200, "application/json", &entry.response, why);
+    }
+    cJSON_Delete(output);
+    store_entry_free(&entry);
+    return status;
+}
+
 gptoss_status route_response(exchange *x, const char *id, failure *why) {
     bool stream = false;
     int64_t after = -1;
@@ -100,11 +118,10 @@ gptoss_status route_response(exchange *x, const char *id, failure *why) {
     TRY(query_bool(x, "stream", &stream, why));
     TRY(query_integer(x, "starting_after", 0, INT64_C(1) << 53, &after, why));
     if (after >= 0 && !stream) return failure_field(why, "starting_after", "starting_after needs stream=true");
+    if (!stream) return answer_response(x, id, why);
     TRY(find(x, id, &entry, why));
-    gptoss_status status = stream ? responses_follow(x, id, after, why)
-                                  : exchange_answer_text(x, 200, "application/json", &entry.response, why);
     store_entry_free(&entry);
-    return status;
+    return responses_follow(x, id, after, why);
 }
 
 gptoss_status route_response_delete(exchange *x, const char *id, failure *why) {

@@ -58,6 +58,19 @@ bool responses_live_has(responses_live *l, const char *id) {
     return has;
 }
 
+cJSON *responses_live_output(responses_live *l, const char *id) {
+    cJSON *output = NULL;
+    pthread_mutex_lock(&l->lock); /* so that its writer stays */
+    const live_response *r = find(l, id);
+    if (r) {
+        pthread_mutex_lock(r->writing);
+        output = responses_answer_output(r->answer);
+        pthread_mutex_unlock(r->writing);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return output;
+}
+
 bool responses_live_cancel(responses_live *l, const char *id) {
     pthread_mutex_lock(&l->lock);
     live_response *r = find(l, id);

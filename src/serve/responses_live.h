@@ -5,12 +5,14 @@
 
 #include <pthread.h>
 
-#include "serve/turn.h"
+#include "serve/responses_answer.h"
 
 typedef struct live_response { /* its writer's, while it is in the list */
     const char *id;
     bool background;
     turn *turn;
+    pthread_mutex_t *writing; /* held while the answer's items change */
+    const responses_answer *answer;
     bool cancelled; /* somebody wants it to end */
     struct live_response *next;
 } live_response;
@@ -29,6 +31,9 @@ void responses_live_close(responses_live *l); /* after responses_live_wait_for_w
 void responses_live_add(responses_live *l, live_response *r);
 void responses_live_remove(responses_live *l, live_response *r); /* whose turn may now be closed */
 bool responses_live_has(responses_live *l, const char *id);
+
+/* What there is of the output of one that is in the list: see responses_answer_output. NULL when it is not. */
+cJSON *responses_live_output(responses_live *l, const char *id);
 
 /* Has a background response end early, and waits until it is out of the list. False when it is there, but not in the
  * background; one that is not there has ended already. */

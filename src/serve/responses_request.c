@@ -16,10 +16,8 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
         {"response_format", "belongs to /v1/chat/completions: use text.format"},
         {"reasoning_effort", "belongs to /v1/chat/completions: use reasoning.effort"},
         {"logprobs", "belongs to /v1/chat/completions: use include and top_logprobs"},
-        {"telemetry", "belongs to /v1/chat/completions and /v1/completions"},
         {"n", "belongs to /v1/chat/completions: a response is one answer"},
         {"conversation", "is not supported: use previous_response_id"},
-        {"telemetry", "is told by /v1/chat/completions and /v1/completions alone: use top_logprobs"},
         {"prompt", "is not supported: write the prompt as input and instructions"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -202,13 +200,20 @@ static void move_items(cJSON *from, cJSON *to) {
     while (from && from->child) cJSON_AddItemToArray(to, cJSON_DetachItemViaPointer(from, from->child));
 }
 
-static gptoss_status read_previous(responses_request *r, store *s, failure *why) {
+/* *kept: bytes of it in the store. */
+static gptoss_status read_previous(responses_request *r, store *s, size_t *kept, failure *why) {
     const char *id = NULL;
     store_entry entry = {0};
     bool found = false;
     TRY(json_input_string(r->chat.body, "", "previous_response_id", &id, why));
     if (!id) return GPTOSS_OK;
     gptoss_status status = store_find(s, id, &entry, &found, &why->error);
+    *kept = entry.input.size;
+    if (*kept > RESPONSES_KEPT_BYTES) {
+        store_entry_free(&entry);
+        return failure_field(why, "previous_response_id", "the conversation of \"%.60s\" has more than %d bytes", id,
+                             RESPONSES_KEPT_BYTES);
+    }
     cJSON *response = found ? cJSON_Parse(entry.response.data) : NULL;
     cJSON *input = found ? cJSON_Parse(entry.input.data) : NULL;
     store_entry_free(&entry);
@@ -219,16 +224,18 @@ static gptoss_status read_previous(responses_request *r, store *s, failure *why)
     }
     cJSON_Delete(response);
     cJSON_Delete(input);
+    r->earlier = cJSON_GetArraySize(r->items);
     return status;
 }
 
 static gptoss_status read_conversation(responses_request *r, store *s, failure *why) {
     const char *instructions = NULL;
+    size_t kept = 0;
     r->items = cJSON_CreateArray();
     TRY(json_input_string(r->chat.body, "", "instructions", &instructions, why));
     if (instructions) TRY(chat_request_add_instructions(&r->chat, instructions, why));
-    TRY(read_previous(r, s, why));
-    TRY(responses_items_read(json_input_get(r->chat.body, "input"), r->items, why));
+    TRY(read_previous(r, s, &kept, why));
+    TRY(responses_items_read(json_input_get(r->chat.body, "input"), s, kept, r->items, why));
     if (!r->items->child) return failure_field(why, "input", "input must hold at least one item");
     return responses_items_tell(r->items, &r->chat, why);
 }

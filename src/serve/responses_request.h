@@ -9,7 +9,8 @@ typedef struct responses_request {
     chat_request chat; /* what the model is asked */
     bool store, background;
     bool truncate; /* leave out the beginning of a conversation that is too long */
-    cJSON *items;  /* owned: the conversation, that of the previous response first */
+    cJSON *items;  /* owned: the conversation, that of the previous response first ... */
+    int earlier;   /* ... which has so many items */
     cJSON *echo;   /* owned: the fields of a response that say what was asked for */
 } responses_request;
 

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 
 /* What the database's header says: whose it is, and how its tables look. */
-enum { APPLICATION = 0x47504F53, VERSION = 1 };
+enum { APPLICATION = 0x47504F53, VERSION = 2 };
 
 static const char schema[] =
     "CREATE TABLE responses(number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, running INTEGER NOT NULL,"
@@ -20,16 +20,24 @@ static const char schema[] =
     "CREATE TABLE events(response INTEGER NOT NULL REFERENCES responses ON DELETE CASCADE, number INTEGER NOT NULL,"
     " text TEXT NOT NULL, PRIMARY KEY(response, number)) WITHOUT ROWID;";
 
+/* Since version 2. */
+static const char schema_of_items[] =
+    "CREATE TABLE items(id TEXT NOT NULL, response INTEGER NOT NULL REFERENCES responses ON DELETE CASCADE,"
+    " text TEXT NOT NULL, PRIMARY KEY(id, response)) WITHOUT ROWID;"
+    "CREATE INDEX items_of_responses ON items(response);";
+
 typedef enum query {
     BEGIN,
     COMMIT,
     ROLLBACK,
     ADD,
     ADD_EVENT,
+    ADD_ITEM,
     CHANGE,
     FIND_NUMBER,
     FIND,
     FIND_EVENTS,
+    FIND_ITEM,
     FIND_RUNNING,
     FIND_OLDEST,
     DROP,
@@ -43,13 +51,16 @@ static const char *const queries[QUERIES] = {
     [ROLLBACK] = "ROLLBACK",
     [ADD] = "INSERT INTO responses(id, running, bytes, response, input) VALUES(?1, 1, ?2, ?3, ?4)",
     [ADD_EVENT] = "INSERT INTO events(response, number, text) VALUES(?1, ?2, ?3)",
+    [ADD_ITEM] = "INSERT OR REPLACE INTO items(id, response, text) VALUES(?1, ?2, ?3)",
     [CHANGE] = "UPDATE responses SET running = ?2, response = ?3, bytes = length(CAST(?3 AS BLOB))"
                " + length(CAST(input AS BLOB)) + (SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM events"
-               " WHERE events.response = ?1) WHERE number = ?1",
+               " WHERE events.response = ?1) + (SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM items"
+               " WHERE items.response = ?1) WHERE number = ?1",
     [FIND_NUMBER] = "SELECT number, running, bytes FROM responses WHERE id = ?1",
     [FIND] = "SELECT response, input, running, (SELECT max(number) FROM events WHERE events.response ="
              " responses.number) FROM responses WHERE id = ?1",
     [FIND_EVENTS] = "SELECT number, text FROM events WHERE response = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+    [FIND_ITEM] = "SELECT text FROM items WHERE id = ?1 ORDER BY response DESC LIMIT 1",
     [FIND_RUNNING] = "SELECT id FROM responses WHERE running ORDER BY number LIMIT 1",
     [FIND_OLDEST] = "SELECT number, bytes FROM responses WHERE NOT running AND number <"
                     " (SELECT max(number) FROM responses) ORDER BY number LIMIT 1",
@@ -169,6 +180,16 @@ static gptoss_status touch(const char *path, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
+/* Creates tables, and marks the database as one of this version. */
+static gptoss_status create(const store *s, const char *tables, gptoss_error *err) {
+    char *all = sqlite3_mprintf("BEGIN; %s %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", tables,
+                                schema_of_items, APPLICATION, VERSION);
+    gptoss_status status =
+        all ? execute(s, all, "create its tables", err) : error_set(err, GPTOSS_NO_MEMORY, "out of memory");
+    sqlite3_free(all);
+    return status;
+}
+
 /* An empty database gets its tables; another must be ours. */
 static gptoss_status check_or_create(const store *s, gptoss_error *err) {
     sqlite3_int64 application, version, tables;
@@ -176,6 +197,7 @@ static gptoss_status check_or_create(const store *s, gptoss_error *err) {
     TRY(read_number(s, "PRAGMA user_version", &version, err));
     TRY(read_number(s, "SELECT count(*) FROM sqlite_schema", &tables, err));
     if (application == APPLICATION && version == VERSION) return GPTOSS_OK;
+    if (application == APPLICATION && version == 1) return create(s, "", err);
     if (application == APPLICATION)
         return error_set(err, GPTOSS_MISUSE,
                          "--store: %s was written by another version of this program (form %lld, not %d)", s->name,
@@ -183,12 +205,7 @@ static gptoss_status check_or_create(const store *s, gptoss_error *err) {
     if (application != 0 || version != 0 || tables != 0)
         return error_set(err, GPTOSS_MISUSE, "--store: %s is the database of another program; give another file",
                          s->name);
-    char *marks = sqlite3_mprintf("BEGIN; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", schema,
-                                  APPLICATION, VERSION);
-    gptoss_status status =
-        marks ? execute(s, marks, "create its tables", err) : error_set(err, GPTOSS_NO_MEMORY, "out of memory");
-    sqlite3_free(marks);
-    return status;
+    return create(s, schema, err);
 }
 
 static gptoss_status explain(const store *s, gptoss_error *err) {
@@ -287,6 +304,18 @@ gptoss_status store_add(store *s, const char *id, const char *response, const ch
     return status;
 }
 
+static gptoss_status add_items(const store *s, sqlite3_int64 response, const store_item *items, size_t count,
+                               gptoss_error *err) {
+    for (size_t i = 0; i < count; i++) {
+        sqlite3_stmt *statement = use(s, ADD_ITEM);
+        bind_text(statement, 1, items[i].id, strlen(items[i].id));
+        sqlite3_bind_int64(statement, 2, response);
+        bind_text(statement, 3, items[i].text, strlen(items[i].text));
+        TRY(run(s, ADD_ITEM, "add an item", err));
+    }
+    return GPTOSS_OK;
+}
+
 static gptoss_status write_change(store *s, const char *id, const store_change *c, gptoss_error *err) {
     row r, changed;
     TRY(find_row(s, id, &r, err));
@@ -298,6 +327,7 @@ static gptoss_status write_change(store *s, const char *id, const store_change *
         bind_text(statement, 3, c->events[i].text, c->events[i].size);
         TRY(run(s, ADD_EVENT, "add an event", err));
     }
+    TRY(add_items(s, r.number, c->items, c->item_count, err));
     if (!c->response) return GPTOSS_OK;
     sqlite3_stmt *statement = use(s, CHANGE);
     sqlite3_bind_int64(statement, 1, r.number);
@@ -353,6 +383,17 @@ static gptoss_status find(const store *s, const char *id, store_entry *out, bool
 gptoss_status store_find(store *s, const char *id, store_entry *out, bool *found, gptoss_error *err) {
     pthread_mutex_lock(&s->lock);
     gptoss_status status = find(s, id, out, found, err);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+gptoss_status store_find_item(store *s, const char *id, buffer *out, bool *found, gptoss_error *err) {
+    pthread_mutex_lock(&s->lock);
+    sqlite3_stmt *statement = use(s, FIND_ITEM);
+    bind_text(statement, 1, id, strlen(id));
+    gptoss_status status = next_row(s, FIND_ITEM, "find an item", found, err);
+    if (status == GPTOSS_OK && *found) status = column(s, FIND_ITEM, 0, out, err);
+    sqlite3_reset(statement);
     pthread_mutex_unlock(&s->lock);
     return status;
 }

@@ -1,10 +1,10 @@
 /* store.h: responses that are kept: in an SQLite database in a file, or in memory. Any thread; it has a lock of its
  * own.
  *
- * A response is two texts, the response itself and its input, and a run of numbered events, what was or will be
- * streamed of it. What these say is no matter of the store, except that one response runs, and another has ended. What
- * was written survives the end of the process, however it came; only after a power failure the last writes may be
- * missing.
+ * A response is two texts, the response itself and its input, a run of numbered events, what was or will be streamed of
+ * it, and items: parts of both that are found by ids of their own. What these say is no matter of the store, except
+ * that one response runs, and another has ended. What was written survives the end of the process, however it came;
+ * only after a power failure the last writes may be missing.
  *
  * Ids may be any text without NULs. A store that cannot be read or written is GPTOSS_IO. */
 #ifndef SERVE_STORE_H
@@ -32,9 +32,16 @@ typedef struct store_event {
     size_t size;
 } store_event;
 
+typedef struct store_item {
+    const char *id; /* of several with one id in a response the last one is kept */
+    const char *text;
+} store_item;
+
 typedef struct store_change {
     const store_event *events; /* to add */
     size_t count;
+    const store_item *items; /* to add */
+    size_t item_count;
     const char *response; /* NULL: stays as it is */
     bool ended;           /* it runs no longer; goes with `response` */
 } store_change;
@@ -51,6 +58,9 @@ typedef struct store_entry { /* zero-initialize */
 void store_entry_free(store_entry *e);
 
 gptoss_status store_find(store *s, const char *id, store_entry *out, bool *found, gptoss_error *err);
+
+/* Appends to out the text of the item with this id; of several, that of the newest response. */
+gptoss_status store_find_item(store *s, const char *id, buffer *out, bool *found, gptoss_error *err);
 
 /* Appends to out events after number *after, in order, and moves *after to the last one. They may not be all: those of
  * a response that has ended were all told when none is left (*after does not move and *running is false). */

@@ -87,6 +87,32 @@ static void tells_it_in_streams(void **state) {
     }
 }
 
+/* In /v1/responses it is a field of the response, and in streams an event of its own for each token. */
+static void tells_it_in_responses(void **state) {
+    (void)state;
+#define RESPONSE "{\"input\":\"What is 2+2?\",\"temperature\":0,\"max_output_tokens\":30"
+    cJSON *a = ask("/v1/responses", RESPONSE ",\"telemetry\":3}", 200), *joined = cJSON_CreateArray(), *event, *item;
+    check_telemetry(client_at(a, "telemetry"), client_number(a, "usage.output_tokens"), 3);
+    client_answer s =
+        client_ask(server.port, "POST", "/v1/responses", NULL, RESPONSE ",\"telemetry\":3,\"stream\":true}");
+    cJSON *events = client_response_events(&s.body, 0);
+    cJSON_ArrayForEach(event, events) {
+        if (strcmp(client_text(event, "type"), "response.telemetry.delta") == 0)
+            cJSON_ArrayForEach(item, client_at(event, "telemetry"))
+                cJSON_AddItemToArray(joined, cJSON_Duplicate(item, true));
+        if (client_at(event, "response.telemetry"))
+            assert_true(cJSON_Compare(client_at(event, "response.telemetry"), joined, true));
+    }
+    assert_true(cJSON_Compare(joined, client_at(a, "telemetry"), true));
+    cJSON_Delete(events);
+    cJSON_Delete(joined);
+    cJSON_Delete(a);
+    client_answer_free(&s);
+    a = ask("/v1/responses", RESPONSE "}", 200);
+    assert_null(client_at(a, "telemetry"));
+    cJSON_Delete(a);
+}
+
 static void bounds_the_positions_of_a_request(void **state) {
     (void)state;
     cJSON *a = ask(CHAT, "{" QUESTION ",\"max_tokens\":1}", 200);
@@ -151,6 +177,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_the_model_hesitates_over),
         cmocka_unit_test(tells_it_in_streams),
+        cmocka_unit_test(tells_it_in_responses),
         cmocka_unit_test(bounds_the_positions_of_a_request),
         cmocka_unit_test(refuses_another_engine),
     };

@@ -1,6 +1,7 @@
 /* Bodies of /v1/responses become conversations, and what models write becomes items and events: without a server. */
 #include "serve/mutation.h"
 #include "serve/responses_answer.h"
+#include "serve/responses_items.h"
 #include "serve/responses_request.h"
 #include "support.h"
 
@@ -160,6 +161,82 @@ static void goes_on_from_a_response(void **state) {
     responses_request_free(&r);
 }
 
+static void keep_item(const char *response, const char *id, const char *text) {
+    const store_item item = {id, text};
+    const store_change change = {.items = &item, .item_count = 1};
+    assert_ok(store_write(kept, response, &change, err));
+}
+
+static void refers_to_items_of_responses(void **state) {
+    (void)state;
+    keep("resp_items", "{\"status\":\"completed\",\"output\":[]}", "[]", true);
+    keep_item("resp_items", "m1",
+              "{\"type\":\"message\",\"id\":\"m1\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":"
+              "\"Tide?\"}]}");
+    keep_item("resp_items", "f1",
+              "{\"type\":\"function_call\",\"id\":\"f1\",\"call_id\":\"c\",\"name\":\"tide\",\"arguments\":\"{}\"}");
+    keep_item("resp_items", "o1",
+              "{\"type\":\"function_call_output\",\"id\":\"o1\",\"call_id\":\"c\",\"output\":\"low\"}");
+    keep_item("resp_items", "damaged", "{");
+    responses_request r = read_good("{\"input\":[{\"id\":\"m1\"},{\"type\":\"item_reference\",\"id\":\"f1\"},{\"type\":"
+                                    "\"item_reference\",\"id\":\"o1\"},{\"role\":\"user\",\"content\":\"Sure?\"}]}");
+    static const told wanted[] = {{HARMONY_USER, HARMONY_FINAL, NULL, "Tide?"},
+                                  {HARMONY_ASSISTANT, HARMONY_COMMENTARY, "functions.tide", "{}"},
+                                  {HARMONY_TOOL, HARMONY_COMMENTARY, "functions.tide", "low"},
+                                  {HARMONY_USER, HARMONY_FINAL, NULL, "Sure?"}};
+    check_told(&r, wanted, 4);
+    responses_request_free(&r);
+    static const struct {
+        const char *body, *param;
+        int http;
+    } bad[] = {{"{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", "input[0].id", 404},
+               {"{\"input\":[{\"id\":\"o1\"}]}", "input[0].id", 400}, /* without its call */
+               {"{\"input\":[{\"id\":\"damaged\"}]}", "input[0].id", 500}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        failure why = {0};
+        assert_int_not_equal(read_body(bad[i].body, &r, &why), GPTOSS_OK);
+        assert_string_equal(why.param, bad[i].param);
+        assert_int_equal(failure_http(&why), bad[i].http);
+        responses_request_free(&r);
+    }
+}
+
+/* A short body that refers to a long text often must not become a long conversation. */
+static void limits_what_is_referred_to(void **state) {
+    (void)state;
+    enum { SIZE = LIMIT / 2 };
+    buffer item = {0}, body = {0};
+    responses_request r;
+    failure why = {0};
+    assert_ok(buffer_append_text(&item, "{\"type\":\"message\",\"id\":\"m\",\"role\":\"user\",\"content\":\"", err));
+    while (item.size < SIZE) assert_ok(buffer_append_text(&item, "abcdefghijklmnop", err));
+    assert_ok(buffer_append_text(&item, "\"}", err));
+    keep("resp_long", "{\"status\":\"completed\",\"output\":[]}", "[]", true);
+    keep_item("resp_long", "m", item.data);
+    for (int i = 0; i <= RESPONSES_KEPT_BYTES / SIZE; i++)
+        assert_ok(buffer_append_text(&body, i ? ",{\"id\":\"m\"}" : "{\"input\":[{\"id\":\"m\"}", err));
+    assert_ok(buffer_append_text(&body, "]}", err));
+    assert_int_equal(read_body(body.data, &r, &why), GPTOSS_BAD_INPUT);
+    assert_non_null(strstr(why.error.text, "more than 33554432 bytes"));
+    responses_request_free(&r);
+    buffer_free(&item);
+    buffer_free(&body);
+}
+
+static void allows_some_of_the_tools(void **state) {
+    (void)state;
+    responses_request r = read_good("{\"input\":\"Hello\",\"tools\":[{\"type\":\"function\",\"name\":\"tide\"},{"
+                                    "\"type\":\"function\",\"name\":\"moon\"}"
+                                    "],\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"required\",\"tools\":[{"
+                                    "\"type\":\"function\",\"name\":"
+                                    "\"moon\"}]}}");
+    assert_int_equal(r.chat.prompt.function_count, 2);
+    assert_true(r.chat.functions[0].barred && !r.chat.functions[1].barred);
+    assert_int_equal(r.chat.rules.choice, CONSTRAINT_REQUIRED);
+    check_text(cJSON_GetObjectItem(r.echo, "tool_choice"), "mode", "required");
+    responses_request_free(&r);
+}
+
 #define INPUT "\"input\":\"Hello\""
 
 static const char *const wrong[][2] = {
@@ -177,7 +254,8 @@ static const char *const wrong[][2] = {
     {"{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\"}]}]}", "input[0].content[0].text"},
     {"{\"input\":[{\"role\":\"user\",\"content\":\"a\",\"id\":7}]}", "input[0].id"},
     {"{\"input\":[{\"type\":\"computer_call\"}]}", "input[0].type"},
-    {"{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", "input[0].type"},
+    {"{\"input\":[{\"type\":\"item_reference\"}]}", "input[0].id"},
+    {"{\"input\":[{\"type\":\"item_reference\",\"id\":7}]}", "input[0].id"},
     {"{\"input\":[{\"type\":\"function_call\",\"name\":\"a\"}]}", "input[0].call_id"},
     {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\"}]}", "input[0].name"},
     {"{\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"b\",\"arguments\":{}}]}",
@@ -215,6 +293,17 @@ static const char *const wrong[][2] = {
     {"{" INPUT ",\"tool_choice\":\"required\"}", "tool_choice"},
     {"{" INPUT ",\"tool_choice\":{\"type\":\"web_search\"}}", "tool_choice.type"},
     {"{" INPUT ",\"tool_choice\":{\"type\":\"function\",\"name\":\"x\"}}", "tool_choice.name"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"allowed_tools\",\"tools\":[{\"type\":\"function\",\"name\":\"x\"}]}}",
+     "tool_choice.mode"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"none\"}}", "tool_choice.mode"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"auto\"}}", "tool_choice.tools"},
+    {"{" INPUT ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"auto\",\"tools\":[]}}", "tool_choice.tools"},
+    {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"name\":\"a\"}],\"tool_choice\":{\"type\":\"allowed_tools\","
+     "\"mode\":\"auto\",\"tools\":[{\"type\":\"function\",\"name\":\"x\"}]}}",
+     "tool_choice.tools[0].name"},
+    {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"name\":\"a\"}],\"tool_choice\":{\"type\":\"allowed_tools\","
+     "\"mode\":\"auto\",\"tools\":[{\"type\":\"mcp\",\"server_label\":\"x\"}]}}",
+     "tool_choice.tools[0].type"},
     {"{" INPUT ",\"include\":\"all\"}", "include"},
     {"{" INPUT ",\"include\":[7]}", "include[0]"},
     {"{" INPUT ",\"include\":[\"file_search_call.results\"]}", "include[0]"},
@@ -233,7 +322,7 @@ static const char *const wrong[][2] = {
     {"{" INPUT ",\"user\":7}", "user"},
     {"{" INPUT ",\"max_tool_calls\":-1}", "max_tool_calls"},
     {"{" INPUT ",\"model\":7}", "model"},
-    {"{" INPUT ",\"telemetry\":true}", "telemetry"},
+    {"{" INPUT ",\"telemetry\":\"all\"}", "telemetry"},
     {"{" INPUT ",\"max_kv\":1}", "max_kv"},
     {"{" INPUT ",\"previous_response_id\":7}", "previous_response_id"},
     {"{" INPUT ",\"previous_response_id\":\"resp_0\"}", "previous_response_id"},
@@ -311,6 +400,40 @@ static void check_events(responses_answer *a, int64_t first, const char *wanted)
     buffer_free(&types);
     free(events);
     responses_answer_forget(a);
+}
+
+/* The output as it is meanwhile: types, states and texts, a line for each item. */
+static void check_output(const responses_answer *a, const char *wanted) {
+    buffer lines = {0};
+    cJSON *output = responses_answer_output(a);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, output) {
+        const cJSON *part = cJSON_GetArrayItem(cJSON_GetObjectItem(item, "content"), 0);
+        const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(part ? part : item, part ? "text" : "arguments"));
+        assert_ok(buffer_printf(&lines, err, "%s %s %s\n", cJSON_GetObjectItem(item, "type")->valuestring,
+                                cJSON_GetObjectItem(item, "status")->valuestring, text));
+    }
+    assert_string_equal(lines.data ? lines.data : "", wanted);
+    cJSON_Delete(output);
+    buffer_free(&lines);
+}
+
+static void shows_what_there_is_so_far(void **state) {
+    (void)state;
+    responses_answer a = open_answer(false);
+    check_output(&a, "");
+    add(&a, TURN_REASONING, "Hm");
+    check_output(&a, "reasoning in_progress Hm\n");
+    add(&a, TURN_MESSAGE, "");
+    check_output(&a, "reasoning completed Hm\n");
+    add(&a, TURN_CONTENT, "Let ");
+    add(&a, TURN_CONTENT, "me");
+    check_output(&a, "reasoning completed Hm\nmessage in_progress Let me\n");
+    add(&a, TURN_MESSAGE, "");
+    add(&a, TURN_CALL, "tide");
+    add(&a, TURN_ARGUMENTS, "{");
+    check_output(&a, "reasoning completed Hm\nmessage completed Let me\nfunction_call in_progress {\n");
+    responses_answer_close(&a);
 }
 
 static void tells_items_in_order(void **state) {
@@ -456,8 +579,12 @@ int main(void) {
         cmocka_unit_test(reads_options),
         cmocka_unit_test(reads_items),
         cmocka_unit_test(goes_on_from_a_response),
+        cmocka_unit_test(refers_to_items_of_responses),
+        cmocka_unit_test(limits_what_is_referred_to),
+        cmocka_unit_test(allows_some_of_the_tools),
         cmocka_unit_test(names_the_field_that_is_wrong),
         cmocka_unit_test(limits_the_number_of_items),
+        cmocka_unit_test(shows_what_there_is_so_far),
         cmocka_unit_test(tells_items_in_order),
         cmocka_unit_test(tells_how_it_ended),
         cmocka_unit_test(reads_back_what_it_tells),

@@ -68,6 +68,47 @@ static void goes_on_without_its_client(void **state) {
     free(body);
 }
 
+/* The texts of all items of a response, the last of which has the status given. */
+static void join_items(const cJSON *response, const char *status, buffer *out) {
+    const cJSON *item;
+    buffer_clear(out);
+    cJSON_ArrayForEach(item, client_at(response, "output")) {
+        assert_ok(buffer_append_text(out, client_text(item, "content.0.text"), err));
+        assert_string_equal(responses_status(item), item->next ? "completed" : status);
+    }
+}
+
+/* Who asks for it meanwhile gets what there is of it, and more each time. */
+static void shows_a_response_that_is_being_written(void **state) {
+    (void)state;
+    char *body = client_endless_response(server.port, 3900, "\"background\":true");
+    cJSON *a = responses_ask(server.port, body, 200), *b = NULL;
+    const char *id = client_text(a, "id");
+    buffer seen = {0}, now = {0};
+    assert_ok(buffer_append_text(&seen, "", err));
+    for (int growths = 0; growths < 3; cJSON_Delete(b)) {
+        b = responses_get(server.port, id, "", 200);
+        if (strcmp(responses_status(b), "queued") == 0) continue;
+        assert_string_equal(responses_status(b), "in_progress");
+        join_items(b, "in_progress", &now);
+        growths += now.size > seen.size;
+        assert_true(now.size >= seen.size);
+        if (now.size > 0) assert_memory_equal(now.data, seen.data, seen.size);
+        buffer_clear(&seen);
+        assert_ok(buffer_append(&seen, now.data, now.size, err));
+    }
+    b = client_json(server.port, "POST", responses_path(id, "/cancel"), NULL, 200);
+    assert_string_equal(responses_status(b), "cancelled");
+    join_items(b, "incomplete", &now);
+    assert_true(now.size >= seen.size);
+    assert_memory_equal(now.data, seen.data, seen.size);
+    buffer_free(&seen);
+    buffer_free(&now);
+    cJSON_Delete(b);
+    cJSON_Delete(a);
+    free(body);
+}
+
 static void cancels(void **state) {
     (void)state;
     char *body = client_endless_response(server.port, 3900, "\"background\":true");
@@ -227,6 +268,24 @@ static void keeps_responses_in_a_file(void **state) {
         cJSON_Delete(events);
         client_answer_free(&whole);
     }
+    buffer reference = {0}; /* items are found after both ends, too: the question, and what was thought and said */
+    cJSON *items = client_json(s.port, "GET", responses_path(done, "/input_items"), NULL, 200);
+    assert_ok(
+        buffer_printf(&reference, err,
+                      "{\"input\":[{\"type\":\"item_reference\",\"id\":\"%s\"},{\"id\":\"%s\"},{\"role\":\"user\","
+                      "\"content\":\"What is 3+3?\"}],\"temperature\":0}",
+                      client_text(items, "data.0.id"), client_text(responses_item(a, "message"), "id")));
+    cJSON *b = client_json(s.port, "POST", RESPONSES, reference.data, 200);
+    assert_string_equal(responses_status(b), "completed");
+    cJSON *input =
+        client_json(s.port, "GET", responses_path(client_text(b, "id"), "/input_items?order=asc"), NULL, 200);
+    assert_true(cJSON_Compare(client_at(input, "data.0"), client_at(items, "data.0"), true));
+    assert_true(cJSON_Compare(client_at(input, "data.1"), responses_item(a, "message"), true));
+    cJSON_Delete(client_json(s.port, "POST", RESPONSES, "{\"input\":[{\"id\":\"msg_0\"}]}", 404));
+    cJSON_Delete(input);
+    cJSON_Delete(b);
+    cJSON_Delete(items);
+    buffer_free(&reference);
     process_result r = served_stop(&s);
     assert_int_equal(r.exit_status, 0);
     process_free(&r);
@@ -282,6 +341,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(works_in_the_background),
         cmocka_unit_test(goes_on_without_its_client),
+        cmocka_unit_test(shows_a_response_that_is_being_written),
         cmocka_unit_test(cancels),
         cmocka_unit_test(ends_with_its_client),
         cmocka_unit_test(lists_input_items),

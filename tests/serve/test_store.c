@@ -61,7 +61,8 @@ static void write_events(store *s, const char *id, int first, int count, const c
         snprintf(texts[i], sizeof texts[i], "<%d>", first + i);
         events[i] = (store_event){first + i, texts[i], strlen(texts[i])};
     }
-    const store_change change = {events, (size_t)count, response, response != NULL};
+    const store_change change = {
+        .events = events, .count = (size_t)count, .response = response, .ended = response != NULL};
     assert_ok(store_write(s, id, &change, err));
 }
 
@@ -203,6 +204,67 @@ static void survives_a_sudden_death(void **state) {
     store_close(s);
 }
 
+static void check_item(store *s, const char *id, const char *wanted) {
+    buffer text = {0};
+    bool found = false;
+    assert_ok(store_find_item(s, id, &text, &found, err));
+    assert_int_equal(found, wanted != NULL);
+    if (wanted) assert_string_equal(text.data, wanted);
+    buffer_free(&text);
+}
+
+static void add_items(store *s, const char *response, const store_item *items, size_t count) {
+    const store_change change = {.items = items, .item_count = count};
+    assert_ok(store_add(s, response, "{}", "[]", err));
+    assert_ok(store_write(s, response, &change, err));
+}
+
+static void finds_items(void **state) {
+    (void)state;
+    store *s = open_store(path, LIMIT);
+    const store_item first[] = {{"m", "1"}, {"n", "old"}, {"n", "2"}}, second[] = {{"m", "3"}};
+    const store_change over = {.response = "{}", .ended = true};
+    bool deleted;
+    add_items(s, "a", first, 3);
+    check_item(s, "m", "1");
+    check_item(s, "n", "2");
+    check_item(s, "a", NULL);
+    add_items(s, "b", second, 1);
+    check_item(s, "m", "3");
+    assert_ok(store_write(s, "a", &over, err));
+    assert_ok(store_write(s, "b", &over, err));
+    store_close(s);
+    s = open_store(path, LIMIT);
+    check_item(s, "m", "3");
+    assert_ok(store_delete(s, "b", &deleted, err));
+    check_item(s, "m", "1");
+    store_close(s);
+}
+
+/* Items count among what is kept, and go with their responses. */
+static void drops_items_of_old_responses(void **state) {
+    (void)state;
+    enum { SIZE = LIMIT / 3 };
+    store *s = open_store(NULL, LIMIT);
+    char *text = malloc(SIZE + 1), id[] = "a", item[] = "ma";
+    const store_change over = {.response = "{}", .ended = true};
+    assert_non_null(text);
+    memset(text, 'x', SIZE);
+    text[SIZE] = '\0';
+    for (int i = 0; i < 5; i++) {
+        id[0] = item[1] = (char)('a' + i);
+        const store_item one = {item, text};
+        add_items(s, id, &one, 1);
+        assert_ok(store_write(s, id, &over, err));
+    }
+    assert_false(has(s, "a"));
+    check_item(s, "ma", NULL);
+    check_item(s, "mb", NULL);
+    check_item(s, "me", text);
+    free(text);
+    store_close(s);
+}
+
 static void check_refusal(const char *where, const char *words) {
     store *s = NULL;
     gptoss_error why = {0};
@@ -251,6 +313,21 @@ static void refuses_other_databases(void **state) {
     check_refusal(path, "another version");
 }
 
+/* Files of version 1 have no items. */
+static void takes_over_files_of_before(void **state) {
+    (void)state;
+    store *s = open_store(path, LIMIT);
+    assert_ok(store_add(s, "a", "{}", "[]", err));
+    store_close(s);
+    execute("DROP TABLE items; PRAGMA user_version = 1");
+    s = open_store(path, LIMIT);
+    assert_true(has(s, "a"));
+    const store_item item = {"m", "1"};
+    add_items(s, "b", &item, 1);
+    check_item(s, "m", "1");
+    store_close(s);
+}
+
 static void refuses_a_file_in_use(void **state) {
     (void)state;
     pid_t child = fork();
@@ -295,7 +372,7 @@ static void *write_much(void *context) {
     for (int i = 0; i < ROUNDS; i++) {
         snprintf(id, sizeof id, "%d-%d", w->number, i);
         const store_event events[] = {{0, id, strlen(id)}, {1, "!", 1}};
-        const store_change end = {events, 2, "{}", true};
+        const store_change end = {.events = events, .count = 2, .response = "{}", .ended = true};
         buffer text = {0};
         int64_t after = -1;
         bool running;
@@ -356,11 +433,19 @@ static void says_when_there_is_no_room(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, remove_files)
     const struct CMUnitTest tests[] = {
-        TEST(keeps_responses_and_events), TEST(takes_any_id),
-        TEST(tells_many_events_in_parts), TEST(drops_the_oldest),
-        TEST(survives_a_sudden_death),    TEST(refuses_other_files),
-        TEST(refuses_other_databases),    TEST(refuses_a_file_in_use),
-        TEST(is_for_its_owner_alone),     TEST(serves_many_threads),
+        TEST(keeps_responses_and_events),
+        TEST(takes_any_id),
+        TEST(tells_many_events_in_parts),
+        TEST(drops_the_oldest),
+        TEST(finds_items),
+        TEST(drops_items_of_old_responses),
+        TEST(takes_over_files_of_before),
+        TEST(survives_a_sudden_death),
+        TEST(refuses_other_files),
+        TEST(refuses_other_databases),
+        TEST(refuses_a_file_in_use),
+        TEST(is_for_its_owner_alone),
+        TEST(serves_many_threads),
         TEST(says_when_there_is_no_room),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
