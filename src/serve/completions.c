@@ -15,10 +15,12 @@ static const double SILENCE_SECONDS = 10;
 
 typedef struct completion_choice {
     buffer text;
-    cJSON *tokens, *token_logprobs, *top_logprobs, *offsets; /* NULL unless asked for */
-    cJSON *telemetry;                                        /* array, or NULL */
-    size_t offset;                                           /* characters of the tokens so far */
+    json_list tokens, token_logprobs, top_logprobs, offsets; /* if they were asked for; so is ... */
+    json_list telemetry;
+    size_t offset; /* characters of the tokens so far */
     const char *finish;
+    double score; /* mean log probability of its tokens, where the best are wanted */
+    bool told;
 } completion_choice;
 
 typedef struct completion {
@@ -29,18 +31,19 @@ typedef struct completion {
     bool harmony, wrapped, echo, logprobs; /* wrapped: a prompt became a conversation */
     constraint *constraint;                /* of answers to those, or NULL */
     uint32_t n_top;
+    uint32_t tries;  /* answers to each prompt, of which the n best are told */
     tokens *prompts; /* [count] */
     buffer *echoes;  /* [count] texts of the prompts, for echo */
     uint32_t count;
     reply reply;
     chat_heading heading;
     chat_usage usage;
-    completion_choice *choices; /* [count * n] */
+    completion_choice *choices; /* [count * tries] */
     buffer *out;                /* where chunks go */
     bool begun;
 } completion;
 
-static uint32_t choice_count(const completion *c) { return c->count * c->options.n; }
+static uint32_t choice_count(const completion *c) { return c->count * c->tries; }
 
 static void completion_close(void *context) {
     completion *c = context;
@@ -49,11 +52,11 @@ static void completion_close(void *context) {
     for (uint32_t i = 0; c->choices && i < choice_count(c); i++) {
         completion_choice *k = &c->choices[i];
         buffer_free(&k->text);
-        cJSON_Delete(k->tokens);
-        cJSON_Delete(k->token_logprobs);
-        cJSON_Delete(k->top_logprobs);
-        cJSON_Delete(k->offsets);
-        cJSON_Delete(k->telemetry);
+        json_list_free(&k->tokens);
+        json_list_free(&k->token_logprobs);
+        json_list_free(&k->top_logprobs);
+        json_list_free(&k->offsets);
+        json_list_free(&k->telemetry);
     }
     for (uint32_t i = 0; c->prompts && i < c->count; i++) tokens_free(&c->prompts[i]);
     for (uint32_t i = 0; c->echoes && i < c->count; i++) buffer_free(&c->echoes[i]);
@@ -112,9 +115,9 @@ static gptoss_status read_prompts(completion *c, failure *why) {
     if (!prompt) return failure_field(why, "prompt", "prompt is missing");
     bool list = cJSON_IsArray(prompt) && prompt->child && !cJSON_IsNumber(prompt->child); /* of prompts */
     int count = list ? cJSON_GetArraySize(prompt) : 1;
-    if (count > REPLY_TURNS || (uint32_t)count * c->options.n > REPLY_TURNS)
-        return failure_field(why, "prompt", "%d prompts and n %u make more than %d answers", count, c->options.n,
-                             REPLY_TURNS);
+    if (count > REPLY_TURNS || (uint32_t)count * c->tries > REPLY_TURNS)
+        return failure_field(why, "prompt", "%d prompts with %u answers each make more than %d answers", count,
+                             c->tries, REPLY_TURNS);
     TRY(mem_array((size_t)count, sizeof *c->prompts, "prompts", &c->prompts, &why->error));
     c->count = (uint32_t)count;
     TRY(mem_array((size_t)count, sizeof *c->echoes, "prompts", &c->echoes, &why->error));
@@ -135,8 +138,20 @@ static gptoss_status read_prompts(completion *c, failure *why) {
     return GPTOSS_OK;
 }
 
+static gptoss_status read_best_of(completion *c, failure *why) {
+    int64_t best_of = c->options.n;
+    TRY(json_input_integer(c->body, "", "best_of", 1, ANSWER_CHOICES, &best_of, why));
+    if (best_of < c->options.n)
+        return failure_field(why, "best_of", "best_of is %d, but of so many answers n %u cannot be the best",
+                             (int)best_of, c->options.n);
+    if (best_of > c->options.n && c->options.stream)
+        return failure_field(why, "best_of", "best_of cannot be streamed: the best are known at the end alone");
+    c->tries = (uint32_t)best_of;
+    return GPTOSS_OK;
+}
+
 static gptoss_status read_request(completion *c, failure *why) {
-    int64_t best_of = 1, top = -1;
+    int64_t top = -1;
     const cJSON *body = c->body;
     c->harmony = !c->server->config.no_harmony;
     TRY(json_input_string(body, "", "model", &c->model, why));
@@ -144,12 +159,9 @@ static gptoss_status read_request(completion *c, failure *why) {
     TRY(json_input_bool(body, "", "harmony", &c->harmony, why));
     TRY(json_input_bool(body, "", "echo", &c->echo, why));
     TRY(json_input_integer(body, "", "logprobs", 0, TURN_TOP, &top, why));
-    TRY(json_input_integer(body, "", "best_of", 1, ANSWER_CHOICES, &best_of, why));
+    TRY(read_best_of(c, why));
     if (json_input_get(body, "suffix"))
         return failure_field(why, "suffix", "suffix is not supported: the model was not made to fill gaps");
-    if (json_input_get(body, "best_of") && best_of != c->options.n)
-        return failure_field(why, "best_of",
-                             "best_of must equal n: answers are returned as they come, none is dropped");
     c->logprobs = top >= 0;
     c->n_top = top > 0 ? (uint32_t)top : 0;
     TRY(models_check(c->server, c->model, why));
@@ -163,55 +175,48 @@ static gptoss_status add_logprob(completion *c, completion_choice *k, const lett
     turn_logprob p;
     memcpy(&p, l->data, sizeof p);
     cJSON *whole = chat_logprob_json(c->server->model.tokenizer, &p, c->n_top);
-    if (!k->tokens) {
-        k->tokens = cJSON_CreateArray();
-        k->token_logprobs = cJSON_CreateArray();
-        k->top_logprobs = cJSON_CreateArray();
-        k->offsets = cJSON_CreateArray();
-    }
     cJSON *top = cJSON_CreateObject(), *item;
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(whole, "top_logprobs")) {
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(item, "token"));
         if (!cJSON_HasObjectItem(top, name))
             cJSON_AddItemToObject(top, name, cJSON_DetachItemFromObject(item, "logprob"));
     }
-    cJSON_AddItemToArray(k->offsets, cJSON_CreateNumber((double)k->offset));
+    gptoss_status status = json_list_add(&k->offsets, cJSON_CreateNumber((double)k->offset), err);
     for (const char *at = cJSON_GetStringValue(cJSON_GetObjectItem(whole, "token")); at && *at; at++)
         k->offset += (*at & 0xC0) != 0x80;
-    cJSON_AddItemToArray(k->tokens, cJSON_DetachItemFromObject(whole, "token"));
-    cJSON_AddItemToArray(k->token_logprobs, cJSON_DetachItemFromObject(whole, "logprob"));
-    cJSON_AddItemToArray(k->top_logprobs, top);
+    if (status == GPTOSS_OK) status = json_list_add(&k->tokens, cJSON_DetachItemFromObject(whole, "token"), err);
+    if (status == GPTOSS_OK)
+        status = json_list_add(&k->token_logprobs, cJSON_DetachItemFromObject(whole, "logprob"), err);
     cJSON_Delete(whole);
-    return k->tokens ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "out of memory for logprobs");
+    if (status == GPTOSS_OK) return json_list_add(&k->top_logprobs, top, err);
+    cJSON_Delete(top);
+    return status;
 }
 
 static gptoss_status add_telemetry(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
     turn_logprob p;
     memcpy(&p, l->data, sizeof p);
-    if (!k->telemetry) k->telemetry = cJSON_CreateArray();
-    cJSON_AddItemToArray(k->telemetry, chat_telemetry_json(c->server->model.tokenizer, &p));
-    return k->telemetry ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "out of memory for telemetry");
+    return json_list_add(&k->telemetry, chat_telemetry_json(c->server->model.tokenizer, &p), err);
 }
 
 /* Takes the choice's logprobs. */
 static cJSON *logprobs_json(completion_choice *k) {
     cJSON *whole = cJSON_CreateObject();
-    cJSON_AddItemToObject(whole, "tokens", k->tokens ? k->tokens : cJSON_CreateArray());
-    cJSON_AddItemToObject(whole, "token_logprobs", k->token_logprobs ? k->token_logprobs : cJSON_CreateArray());
-    cJSON_AddItemToObject(whole, "top_logprobs", k->top_logprobs ? k->top_logprobs : cJSON_CreateArray());
-    cJSON_AddItemToObject(whole, "text_offset", k->offsets ? k->offsets : cJSON_CreateArray());
-    k->tokens = k->token_logprobs = k->top_logprobs = k->offsets = NULL;
+    cJSON_AddItemToObject(whole, "tokens", json_list_take(&k->tokens));
+    cJSON_AddItemToObject(whole, "token_logprobs", json_list_take(&k->token_logprobs));
+    cJSON_AddItemToObject(whole, "top_logprobs", json_list_take(&k->top_logprobs));
+    cJSON_AddItemToObject(whole, "text_offset", json_list_take(&k->offsets));
     return whole;
 }
 
-static cJSON *choice_json(const completion *c, uint32_t index, const char *text, const char *finish) {
-    completion_choice *k = &c->choices[index];
+static cJSON *choice_json(const completion *c, completion_choice *k, uint32_t index, const char *text,
+                          const char *finish) {
     cJSON *choice = cJSON_CreateObject();
     cJSON_AddNumberToObject(choice, "index", index);
     cJSON_AddStringToObject(choice, "text", text);
-    cJSON_AddItemToObject(choice, "logprobs", c->logprobs && k->tokens ? logprobs_json(k) : cJSON_CreateNull());
-    if (k->telemetry) cJSON_AddItemToObject(choice, "telemetry", k->telemetry);
-    k->telemetry = NULL;
+    cJSON_AddItemToObject(choice, "logprobs",
+                          c->logprobs && !json_list_is_empty(&k->tokens) ? logprobs_json(k) : cJSON_CreateNull());
+    if (!json_list_is_empty(&k->telemetry)) cJSON_AddItemToObject(choice, "telemetry", json_list_take(&k->telemetry));
     cJSON_AddItemToObject(choice, "finish_reason", finish ? cJSON_CreateString(finish) : cJSON_CreateNull());
     return choice;
 }
@@ -228,7 +233,8 @@ static cJSON *object_json(const completion *c) {
 static gptoss_status write_chunk(completion *c, uint32_t index, const char *text, const char *finish,
                                  gptoss_error *err) {
     cJSON *whole = object_json(c);
-    cJSON_AddItemToArray(cJSON_AddArrayToObject(whole, "choices"), choice_json(c, index, text, finish));
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(whole, "choices"),
+                         choice_json(c, &c->choices[index], index, text, finish));
     if (c->heading.with_usage) cJSON_AddNullToObject(whole, "usage");
     return sse_data(whole, c->out, err);
 }
@@ -246,8 +252,9 @@ static gptoss_status on_letter(void *context, const letter *l, gptoss_error *err
 
 static gptoss_status on_end(void *context, uint32_t sender, const turn_end *end, gptoss_error *err) {
     completion *c = context;
-    chat_usage_add(&c->usage, end, sender % c->options.n > 0);
+    chat_usage_add(&c->usage, end, sender % c->tries > 0);
     c->choices[sender].finish = end->finish;
+    if (end->answer_tokens > 0) c->choices[sender].score = end->logprob / end->answer_tokens;
     return c->options.stream ? write_chunk(c, sender, "", end->finish, err) : GPTOSS_OK;
 }
 
@@ -268,10 +275,11 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
     TRY(open_constraint(c, why));
     TRY(reply_open(x, choice_count(c), reader, &c->reply, why));
     for (uint32_t i = 0; i < choice_count(c); i++) {
-        const tokens *prompt = &c->prompts[i / c->options.n];
+        const tokens *prompt = &c->prompts[i / c->tries];
         turn_plan plan = {.prompt = prompt->ids,
                           .n_prompt = (uint32_t)prompt->count,
                           .sampling = c->options.sampling,
+                          .scored = c->tries > c->options.n,
                           .logprobs = c->logprobs,
                           .n_top = c->n_top,
                           .telemetry = c->options.telemetry,
@@ -281,12 +289,22 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
                           .tokenizer = s->model.tokenizer,
                           .harmony = c->harmony ? s->model.harmony : NULL,
                           .constraint = c->constraint};
-        plan.sampling.seed += i % c->options.n;
+        plan.sampling.seed += i % c->tries;
         TRY(answer_options_room(&c->options, prompt->count, s->model.positions, s->config.answer_tokens, "prompt",
                                 "max_tokens", &plan.max_tokens, why));
         TRY(reply_begin(&c->reply, &plan, why));
     }
     return GPTOSS_OK;
+}
+
+/* Of the answers to a prompt that were not told yet, the one whose tokens were the likeliest in the mean; the first of
+ * those that are alike. */
+static completion_choice *take_best(completion *c, uint32_t prompt) {
+    completion_choice *best = NULL, *all = &c->choices[prompt * c->tries];
+    for (uint32_t i = 0; i < c->tries; i++)
+        if (!all[i].told && (!best || all[i].score > best->score)) best = &all[i];
+    best->told = true;
+    return best;
 }
 
 static gptoss_status answer_whole(completion *c, exchange *x, failure *why) {
@@ -296,13 +314,14 @@ static gptoss_status answer_whole(completion *c, exchange *x, failure *why) {
     default: return why->error.status;
     }
     cJSON *whole = object_json(c), *list = cJSON_AddArrayToObject(whole, "choices");
-    for (uint32_t i = 0; i < choice_count(c); i++) {
+    for (uint32_t i = 0; i < c->count * c->options.n; i++) {
         buffer text = {0};
-        const buffer *echo = &c->echoes[i / c->options.n], *answer = &c->choices[i].text;
+        const buffer *echo = &c->echoes[i / c->options.n];
+        completion_choice *k = take_best(c, i / c->options.n);
         gptoss_status status = c->echo ? buffer_append(&text, echo->data, echo->size, &why->error) : GPTOSS_OK;
-        if (status == GPTOSS_OK) status = buffer_append(&text, answer->data, answer->size, &why->error);
+        if (status == GPTOSS_OK) status = buffer_append(&text, k->text.data, k->text.size, &why->error);
         if (status == GPTOSS_OK)
-            cJSON_AddItemToArray(list, choice_json(c, i, text.data ? text.data : "", c->choices[i].finish));
+            cJSON_AddItemToArray(list, choice_json(c, k, i, text.data ? text.data : "", k->finish));
         buffer_free(&text);
     }
     cJSON_AddItemToObject(whole, "usage", chat_usage_json(&c->usage));
@@ -313,7 +332,7 @@ static bool begin_stream(completion *c) {
     gptoss_error err;
     c->begun = true;
     for (uint32_t i = 0; c->echo && i < choice_count(c); i++)
-        if (write_chunk(c, i, c->echoes[i / c->options.n].data, NULL, &err) != GPTOSS_OK) return false;
+        if (write_chunk(c, i, c->echoes[i / c->tries].data, NULL, &err) != GPTOSS_OK) return false;
     return true;
 }
 

@@ -225,7 +225,7 @@ gptoss_status turn_begin(const turn_plan *plan, const token_mask *masks, schedul
                                        .n_prompt = plan->n_prompt,
                                        .max_tokens = plan->max_tokens,
                                        .sampling = plan->sampling,
-                                       .report = plan->logprobs || plan->telemetry,
+                                       .report = plan->scored || plan->logprobs || plan->telemetry,
                                        .n_top = plan->n_top > plan->n_candidates ? plan->n_top : plan->n_candidates,
                                        .not_cached = plan->not_cached,
                                        .borders = borders.positions,

@@ -35,7 +35,7 @@ typedef struct turn_end {
     uint32_t prompt_tokens, cached_tokens, answer_tokens, reasoning_tokens;
     double first_token_seconds, seconds; /* since it was submitted */
     harmony_recoveries recoveries;
-    double logprob; /* of all tokens, when they were asked for */
+    double logprob; /* of all tokens, where it was wanted */
     bool failed;
     gptoss_error error; /* of a turn that failed */
 } turn_end;
@@ -44,6 +44,7 @@ typedef struct turn_plan { /* borrowed until the turn has ended, except for the 
     const uint32_t *prompt;
     uint32_t n_prompt, max_tokens;
     sampler_settings sampling;
+    bool scored; /* turn_end.logprob is wanted; so it is with logprobs or telemetry */
     bool logprobs;
     uint32_t n_top; /* at most TURN_TOP */
     bool telemetry;

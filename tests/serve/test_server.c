@@ -225,6 +225,48 @@ static void completes_prompts(void **state) {
     cJSON_Delete(t);
 }
 
+/* The mean log probability of the tokens of a choice. */
+static double score_of(const cJSON *choice) {
+    double sum = 0;
+    const cJSON *token, *all = client_at(choice, "telemetry");
+    cJSON_ArrayForEach(token, all) sum += client_number(token, "logprob");
+    return sum / cJSON_GetArraySize(all);
+}
+
+static void tells_the_best_of_several(void **state) {
+    (void)state;
+#define SEVERAL \
+    "{\"prompt\":\"What is 2+2?\",\"max_tokens\":9,\"seed\":5,\"temperature\":2,\"best_of\":6,\"telemetry\":true"
+    cJSON *all = ask("/v1/completions", SEVERAL ",\"n\":6}", 200),
+          *best = ask("/v1/completions", SEVERAL ",\"n\":2}", 200);
+    const cJSON *choice, *first = NULL, *second = NULL;
+    cJSON_ArrayForEach(choice, client_at(all, "choices")) {
+        if (!first || score_of(choice) > score_of(first)) {
+            second = first;
+            first = choice;
+        } else if (!second || score_of(choice) > score_of(second)) {
+            second = choice;
+        }
+    }
+    assert_int_equal(cJSON_GetArraySize(client_at(best, "choices")), 2);
+    assert_true(score_of(first) > score_of(second)); /* they are not all alike */
+    assert_true(cJSON_Compare(client_at(best, "choices.0.telemetry"), client_at(first, "telemetry"), true));
+    assert_true(cJSON_Compare(client_at(best, "choices.1.telemetry"), client_at(second, "telemetry"), true));
+    assert_string_equal(client_text(best, "choices.1.text"), client_text(second, "text"));
+    assert_true(client_number(best, "choices.1.index") == 1);
+    assert_true(client_number(best, "usage.completion_tokens") == client_number(all, "usage.completion_tokens"));
+    assert_true(client_number(best, "usage.prompt_tokens") == client_number(all, "usage.prompt_tokens"));
+    cJSON_Delete(best);
+    cJSON_Delete(all);
+    static const char *const wrong[] = {SEVERAL ",\"n\":7}", SEVERAL ",\"stream\":true}",
+                                        "{\"prompt\":\"Hi\",\"best_of\":17}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cJSON *a = ask("/v1/completions", wrong[i], 400);
+        assert_string_equal(client_text(a, "error.param"), "best_of");
+        cJSON_Delete(a);
+    }
+}
+
 static void turns_text_into_tokens_and_back(void **state) {
     (void)state;
     cJSON *a = ask("/tokenize", "{\"content\":\"Gr\\u00fc\\u00dfe <|end|>\"}", 200);
@@ -268,6 +310,31 @@ static void calls_functions(void **state) {
     }
     cJSON *a = ask(CHAT, "{" QUESTION "," WEATHER ",\"tool_choice\":\"none\",\"max_tokens\":60}", 200);
     assert_null(client_at(a, "choices.0.message.tool_calls"));
+    cJSON_Delete(a);
+}
+
+/* The model is told of all functions, but may call those alone that a request allows. */
+static void calls_allowed_functions_alone(void **state) {
+    (void)state;
+#define FUNCTION(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
+#define ALLOWING(mode, tools)                                                                              \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"What is the weather in Paris?\"}],\"temperature\":0," \
+    "\"max_tokens\":300,\"tools\":[" FUNCTION("get_weather") "," FUNCTION(                                 \
+        "get_moon") "],\"tool_choice\":{\"type\":"                                                         \
+                    "\"allowed_tools\",\"allowed_tools\":{\"mode\":\"" mode "\",\"tools\":[" tools "]}}}"
+    static const char required[] = ALLOWING("required", FUNCTION("get_moon"));
+    cJSON *a = ask(CHAT, required, 200);
+    assert_string_equal(client_text(a, "choices.0.finish_reason"), "tool_calls");
+    const cJSON *call;
+    cJSON_ArrayForEach(call, client_at(a, "choices.0.message.tool_calls"))
+        assert_string_equal(client_text(call, "function.name"), "get_moon");
+    cJSON_Delete(a);
+    a = ask(CHAT, ALLOWING("auto", FUNCTION("get_moon")), 200);
+    cJSON_ArrayForEach(call, client_at(a, "choices.0.message.tool_calls"))
+        assert_string_equal(client_text(call, "function.name"), "get_moon");
+    cJSON_Delete(a);
+    a = ask("/apply-template", required, 200);
+    assert_non_null(strstr(client_text(a, "prompt"), "type get_weather = "));
     cJSON_Delete(a);
 }
 
@@ -479,8 +546,10 @@ int main(void) {
         cmocka_unit_test(tells_log_probabilities),
         cmocka_unit_test(remembers_the_conversation),
         cmocka_unit_test(completes_prompts),
+        cmocka_unit_test(tells_the_best_of_several),
         cmocka_unit_test(turns_text_into_tokens_and_back),
         cmocka_unit_test(calls_functions),
+        cmocka_unit_test(calls_allowed_functions_alone),
         cmocka_unit_test(tells_that_a_call_was_cut_short),
         cmocka_unit_test(reads_results_of_functions),
         cmocka_unit_test(keeps_to_a_schema),
