@@ -12,6 +12,7 @@
 #include "cli/isa_option.h"
 #include "cli/launcher.h"
 #include "cli/places.h"
+#include "cli/streams.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
 #include "engine/layout.h"
@@ -180,13 +181,6 @@ static gptoss_status measure_all(session *s, gptoss_error *err) {
 
 /* ---- the whole ---- */
 
-/* path NULL: the flag was not given. */
-static gptoss_status open_file(const char *path, const char *flag, FILE **out, gptoss_error *err) {
-    if (path && !(*out = fopen(path, "w")))
-        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for %s", path, flag);
-    return GPTOSS_OK;
-}
-
 /* What can fail on rank 0 alone is tried before anything is measured. */
 static gptoss_status open_session(session *s, gptoss_error *err) {
     const bench_options *o = s->options;
@@ -196,8 +190,8 @@ static gptoss_status open_session(session *s, gptoss_error *err) {
     TRY(mem_array(rows, sizeof *s->report.rows, "results", &s->report.rows, err));
     TRY(mem_array((size_t)s->cluster->size, sizeof *s->scratch, "results", &s->scratch, err));
     progress_begin(&s->progress, "measuring", rows * o->reps);
-    TRY(open_file(o->plot, "--plot", &s->plot, err));
-    return open_file(o->trace, "--trace", &s->trace_file, err);
+    if (o->plot) TRY(streams_create("--plot", o->plot, &s->plot, err));
+    return o->trace ? streams_create("--trace", o->trace, &s->trace_file, err) : GPTOSS_OK;
 }
 
 static void close_session(session *s) {

@@ -1,5 +1,4 @@
 /* gptoss-dist inspect: what a GGUF file says of itself. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -89,14 +88,6 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
     return status;
 }
 
-/* Whoever closed the other end of a pipe (head, less) has seen enough, and no words are needed. */
-static gptoss_status finish_output(gptoss_error *err) {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return GPTOSS_OK;
-    if (errno == EPIPE) return error_set(err, GPTOSS_IO, "%s", "");
-    return error_set_errno(err, GPTOSS_IO, errno ? errno : EIO, "cannot write to standard output");
-}
-
 static gptoss_status inspect(const arguments *a, gptoss_error *err) {
     gguf_file *file;
     TRY(gguf_open(a->path, &file, err));
@@ -106,7 +97,7 @@ static gptoss_status inspect(const arguments *a, gptoss_error *err) {
     else
         inspect_print_text(stdout, file, &options);
     gguf_close(file);
-    return finish_output(err);
+    return GPTOSS_OK;
 }
 
 int inspect_command(int argc, char **argv) {

@@ -11,6 +11,7 @@
 #include "base/cancel.h"
 #include "cli/commands.h"
 #include "cli/launcher.h"
+#include "cli/streams.h"
 
 typedef struct command {
     const char *name;
@@ -110,9 +111,11 @@ static void abort_other_ranks(int status) {
 }
 
 int main(int argc, char **argv) {
+    streams_hold_standard();
     install_signal_handlers();
+    gptoss_error err = {0};
     int status = dispatch(argc, argv);
-    if (fflush(stdout) != 0 && status == 0) status = 1;        /* a full disk, or a reader that went away */
+    if (status == 0 && streams_finish(&err) != GPTOSS_OK) status = command_fail(&err);
     if (!cancel_finish_requested()) abort_other_ranks(status); /* otherwise they are being ended */
     return status;
 }

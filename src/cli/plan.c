@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/plan_report.h"
 #include "cli/rank_path.h"
+#include "cli/streams.h"
 #include "engine/planning.h"
 #include "engine/survey.h"
 #include "model/weights.h"
@@ -186,9 +187,8 @@ static gptoss_status show(const arguments *a, const plan_report *r, gptoss_error
     if (!a->svg) return GPTOSS_OK;
     buffer picture = {0};
     gptoss_status status = plan_report_draw(r, &picture, err);
-    FILE *f = status == GPTOSS_OK ? fopen(a->svg, "w") : NULL;
-    if (status == GPTOSS_OK && !f)
-        status = error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --svg", a->svg);
+    FILE *f = NULL;
+    if (status == GPTOSS_OK) status = streams_create("--svg", a->svg, &f, err);
     bool written = f && fwrite(picture.data, 1, picture.size, f) == picture.size;
     if (f && (fclose(f) != 0 || !written)) status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", a->svg);
     buffer_free(&picture);

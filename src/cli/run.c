@@ -14,6 +14,7 @@
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
+#include "cli/streams.h"
 #include "engine/engine.h"
 #include "engine/prompt_cache.h"
 #include "text/harmony_borders.h"
@@ -51,9 +52,7 @@ static gptoss_status front_open(const run_options *o, const engine *e, double st
     TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, context_limit(o, &e->hp), &f->prompt, err));
     TRY(sampler_check(&o->sampling, e->hp.n_vocab, err));
     TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &f->answer, err));
-    if (o->dump_logits && !(f->dump = fopen(o->dump_logits, "wb")))
-        return error_set_errno(err, GPTOSS_MISUSE, errno, "cannot write %s for --dump-logits", o->dump_logits);
-    return GPTOSS_OK;
+    return o->dump_logits ? streams_create("--dump-logits", o->dump_logits, &f->dump, err) : GPTOSS_OK;
 }
 
 /* One bar after the other, for whatever comes before the prompt is read. */

@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
+#include "cli/streams.h"
 #include "engine/layout.h"
 #include "gguf/quote.h"
 
@@ -41,15 +42,9 @@ static void add_token_text(cJSON *object, const answer *a, uint32_t token) {
     add_text(object, "text", bytes, size);
 }
 
-/* A reader that went away (`| head`) knows why, and is told nothing. */
-static gptoss_status output_failed(int reason, FILE *to, gptoss_error *err) {
-    if (reason == EPIPE) return error_set(err, GPTOSS_IO, "%s", "");
-    return error_set_errno(err, GPTOSS_IO, reason, "cannot write to standard %s", to == stdout ? "output" : "error");
-}
-
 static gptoss_status print_text(const char *text, size_t size, FILE *to, gptoss_error *err) {
     if (fwrite(text, 1, size, to) == size && fflush(to) == 0) return GPTOSS_OK;
-    return output_failed(errno, to, err);
+    return streams_failed(to, errno, err);
 }
 
 static gptoss_status print_json(cJSON *object, gptoss_error *err) {
@@ -59,7 +54,7 @@ static gptoss_status print_json(cJSON *object, gptoss_error *err) {
     bool written = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
     int reason = errno;
     cJSON_free(text);
-    return written ? GPTOSS_OK : output_failed(reason, stdout, err);
+    return written ? GPTOSS_OK : streams_failed(stdout, reason, err);
 }
 
 /* Part of the answer, for people; --json tells it in the summary. */

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/json_line.h"
 #include "cli/options.h"
+#include "cli/streams.h"
 #include "text/tokenizer.h"
 
 enum { INPUT_LIMIT = 256 << 20 };
@@ -63,7 +64,7 @@ static void work_free(work *w) {
 
 static gptoss_status print(const buffer *b, gptoss_error *err) {
     if (b->size == 0 || fwrite(b->data, 1, b->size, stdout) == b->size) return GPTOSS_OK;
-    return error_set_errno(err, GPTOSS_IO, errno, "cannot write to standard output");
+    return streams_failed(stdout, errno, err);
 }
 
 /* Text to an array of ids on one line. */
@@ -130,8 +131,6 @@ static gptoss_status convert(const arguments *a, const tokenizer *t, gptoss_erro
         status = decode_all(&w, &input, err);
     else if (status == GPTOSS_OK)
         status = encode(&w, input.data, input.size, err);
-    if (status == GPTOSS_OK && fflush(stdout) != 0)
-        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write to standard output");
     buffer_free(&input);
     work_free(&w);
     return status;
