@@ -191,11 +191,22 @@ static bool show_progress(void *context, uint64_t done, uint64_t all) {
     return !cancel_requested();
 }
 
+/* Replacing the model by a part of it is never what --force was meant for. */
+static gptoss_status check_other_file(const gguf_file *file, const char *path, gptoss_error *err) {
+    struct stat model, there;
+    if (stat(path, &there) != 0) return GPTOSS_OK;
+    for (uint32_t i = 0; i < gguf_part_count(file); i++)
+        if (stat(gguf_part_path(file, i), &model) == 0 && model.st_dev == there.st_dev && model.st_ino == there.st_ino)
+            return error_set(err, GPTOSS_MISUSE, "%s is the model itself; give its slice another name", path);
+    return GPTOSS_OK;
+}
+
 static gptoss_status write_slice(const arguments *a, const gguf_file *file, const hparams *hp, const extent *what,
                                  const char *path, gptoss_error *err) {
     double start = clock_seconds();
     progress bar = {0};
     slice_file f;
+    TRY(check_other_file(file, path, err));
     TRY(slice_file_plan(file, hp, what, &f, err));
     gptoss_status status = slice_file_write(&f, file, path, a->force, show_progress, &bar, err);
     progress_end(&bar);

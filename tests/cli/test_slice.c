@@ -182,6 +182,7 @@ static void wrong_requests_are_named(void **state) {
     process_expect_only(0, COMMAND("slice", GOLDEN, path, "--layers", "0"), 2, "", "--force replaces it");
     process_expect_only(0, COMMAND("slice", path, craft_path(state, "other.gguf"), "--layers", "1"), 2, "",
                         "it cannot give");
+    process_expect_only(0, COMMAND("slice", path, path, "--layers", "0", "--force"), 2, "", "is the model itself");
 }
 
 int main(void) {
