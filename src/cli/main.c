@@ -77,7 +77,7 @@ static int run_or_serve(int argc, char **argv) {
 
 static int dispatch(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : getenv("GPT_OSS_GGUF_PATH") ? "-" : "--help";
-    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         if (!launcher_rank_above_0()) print_help();
         return 0;
     }

@@ -123,12 +123,21 @@ static void no_model_is_written_over(void **state) {
     buffer_free(&model);
 }
 
+/* Alone it asks what there is; behind a command, or flags of one, for those. */
+static void h_is_short_for_help(void **state) {
+    (void)state;
+    process_expect_only(0, ARGUMENTS("-h"), 0, "gptoss-dist COMMAND --help", "");
+    process_expect_only(0, ARGUMENTS("run", "-h"), 0, "--max-tokens", "");
+    process_expect_only(2, ARGUMENTS("-h"), 0, "gptoss-dist COMMAND --help", "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_fit_is_told_by_every_command),
         cmocka_unit_test(a_reader_that_went_away_is_told_nothing),
         cmocka_unit_test(files_take_no_text_of_closed_streams),
         cmocka_unit_test(no_model_is_written_over),
+        cmocka_unit_test(h_is_short_for_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
