@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancel.h"
 #include "base/mem.h"
 
 void buffer_free(buffer *b) {
@@ -57,10 +58,18 @@ gptoss_status buffer_printf(buffer *b, gptoss_error *err, const char *format, ..
     return status;
 }
 
+/* A signal ends the wait for a person's, or another program's, next words. */
+static gptoss_status refuse(const char *doing, const char *name, int reason, gptoss_status status, gptoss_error *err) {
+    if (reason == EINTR && cancel_requested())
+        return error_set(err, GPTOSS_CANCELLED, "interrupted while reading %s", name);
+    return error_set_errno(err, status, reason, "cannot %s %s", doing, name);
+}
+
 gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss_error *err) {
     int is_stdin = strcmp(path, "-") == 0;
     FILE *f = is_stdin ? stdin : fopen(path, "rb");
-    if (!f) return error_set_errno(err, GPTOSS_BAD_INPUT, errno, "cannot open %s", path);
+    const char *name = is_stdin ? "standard input" : path;
+    if (!f) return refuse("open", name, errno, GPTOSS_BAD_INPUT, err);
     size_t before = b->size, total = 0;
     gptoss_status status = buffer_append(b, "", 0, err); /* so that an empty file gives an empty text, not none */
     char block[16384];
@@ -68,13 +77,12 @@ gptoss_status buffer_read_file(buffer *b, const char *path, size_t limit, gptoss
     while (status == GPTOSS_OK && (got = fread(block, 1, sizeof block, f)) > 0) {
         total += got;
         if (total > limit)
-            status = error_set(err, GPTOSS_BAD_INPUT, "%s holds more than the %zu bytes allowed here",
-                               is_stdin ? "standard input" : path, limit);
+            status = error_set(err, GPTOSS_BAD_INPUT, "%s holds more than the %zu bytes allowed here", name, limit);
         else
             status = buffer_append(b, block, got, err);
     }
     if (status == GPTOSS_OK && ferror(f))
-        status = error_set_errno(err, errno == EISDIR ? GPTOSS_BAD_INPUT : GPTOSS_IO, errno, "cannot read %s", path);
+        status = refuse("read", name, errno, errno == EISDIR ? GPTOSS_BAD_INPUT : GPTOSS_IO, err);
     if (!is_stdin) fclose(f);
     if (status != GPTOSS_OK && b->data) {
         b->size = before;

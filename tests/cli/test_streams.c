@@ -123,6 +123,31 @@ static void no_model_is_written_over(void **state) {
     buffer_free(&model);
 }
 
+/* Both the wait for words on standard input and the wait for somebody to open the other end of a named pipe. */
+static void a_signal_ends_the_wait_for_input(void **state) {
+    (void)state;
+    char *pipe = scratch_path("pipe");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    const struct {
+        const char *const *arguments, *script;
+    } ways[] = {
+        {ARGUMENTS("tokenize", "--gguf", MODEL, pipe),
+         "fifo=$5; set -- \"$1\" \"$2\" \"$3\" \"$4\"; exec 3<>\"$fifo\";"},
+        {ARGUMENTS("run", "--gguf", MODEL, "--prompt-file", pipe), "exec 3</dev/null;"},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char script[300];
+        snprintf(script, sizeof script,
+                 "%s \"$@\" <&3 & exec 3<&-; sleep 0.7; kill -TERM $!; wait $!; echo \"status $?\" >&2",
+                 ways[i].script);
+        process_result r = run_in_shell(script, ways[i].arguments);
+        if (!strstr(r.err.data, "gptoss-dist: interrupted while reading ") || !strstr(r.err.data, "status 130\n"))
+            fail_msg("way %zu: %s", i, r.err.data);
+        process_free(&r);
+    }
+    unlink(pipe);
+}
+
 /* Alone it asks what there is; behind a command, or flags of one, for those. */
 static void h_is_short_for_help(void **state) {
     (void)state;
@@ -137,6 +162,7 @@ int main(void) {
         cmocka_unit_test(a_reader_that_went_away_is_told_nothing),
         cmocka_unit_test(files_take_no_text_of_closed_streams),
         cmocka_unit_test(no_model_is_written_over),
+        cmocka_unit_test(a_signal_ends_the_wait_for_input),
         cmocka_unit_test(h_is_short_for_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
