@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "cli/agreed_options.h"
 
 /* ---- the file, from rank 0 to all ---- */
 
@@ -152,7 +153,8 @@ static gptoss_status parse(const cluster *c, reading *r, int argc, char **argv, 
     gptoss_status status = options_parse_given(r->options, r->count, argc, argv, NULL, given, err);
     TRY(cluster_agree(c, status, err));
     TRY(share(c, r->file, err));
-    return cluster_agree(c, read_lines(r, err), err);
+    TRY(cluster_agree(c, read_lines(r, err), err));
+    return agreed_options(c, r->options, r->count, &r->file->model, err);
 }
 
 gptoss_status config_file_options(const cluster *c, const option *options, size_t count, int argc, char **argv,
@@ -179,6 +181,7 @@ gptoss_status config_file_locate(const config_file *file, gptoss_error *err) {
 
 void config_file_free(config_file *file) {
     buffer_free(&file->text);
+    buffer_free(&file->model);
     free(file->settings);
     *file = (config_file){0};
 }

@@ -13,6 +13,7 @@ enum { CONFIG_FILE_BYTES = 64 << 10, CONFIG_LINE_BYTES = 4096 }; /* at most */
 typedef struct config_file {
     const char *path; /* borrowed: what --config says, or NULL */
     buffer text;      /* owned; values of options point into it */
+    buffer model;     /* owned: see agreed_options */
     struct config_setting {
         const char *name;
         uint32_t line;
@@ -23,8 +24,8 @@ typedef struct config_file {
 
 /* Collective. Parses the command line, with no positional arguments, and then the file that it may name: rank 0's
  * options must have set file->path, which the table has as "config". Rank 0 alone reads it, and all ranks get what it
- * says, and the same status. *file is zeroed, and must be freed after a failure too. GPTOSS_MISUSE and GPTOSS_BAD_INPUT
- * name the flag, or FILE:LINE. */
+ * says, and the same status; and then what they were told must be the same (agreed_options). *file is zeroed, and must
+ * be freed after a failure too. GPTOSS_MISUSE and GPTOSS_BAD_INPUT name the flag, or FILE:LINE. */
 gptoss_status config_file_options(const cluster *c, const option *options, size_t count, int argc, char **argv,
                                   config_file *file, gptoss_error *err);
 
