@@ -29,7 +29,8 @@ static uint64_t mark_of(const option *o) {
     if (is_one_of(o->name, folders)) return *(const char *const *)o->target != NULL;
     switch (o->kind) {
     case OPTION_SWITCH: return *(const bool *)o->target;
-    case OPTION_TEXT: return mark_of_text(*(const char *const *)o->target);
+    case OPTION_TEXT:
+    case OPTION_PATH: return mark_of_text(*(const char *const *)o->target);
     case OPTION_COUNT: return *(const uint64_t *)o->target;
     case OPTION_COUNTS: return digest_of(counts->items, counts->count * sizeof *counts->items).low;
     case OPTION_NUMBER: return digest_of(o->target, sizeof(double)).low;

@@ -13,7 +13,7 @@ enum { MAX_OPTIONS = 24, MAX_ROWS = 1000 };
 static size_t describe(bench_options *o, option *table) {
     const double count_max = 1 << 24;
     const option all[] = {
-        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE",
+        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE",
          "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
         {"prompt", OPTION_COUNTS, &o->prompt, 0, count_max, "N,...", "tokens of a prompt (512); 0: measure none"},
         {"gen", OPTION_COUNT, &o->gen, 0, count_max, "N", "steps of generation (32); 0: measure none"},
@@ -21,7 +21,7 @@ static size_t describe(bench_options *o, option *table) {
         {"streams", OPTION_COUNTS, &o->streams, 1, 4096, "N,...", "sequences that generate together (1)"},
         {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
         {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
-        {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
+        {"expert-placement", OPTION_PATH, &o->grid.expert_placement, 0, 0, "FILE",
          "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
         {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
         {"chunk", OPTION_COUNTS, &o->chunk, 1, 65536, "N,...",
@@ -33,13 +33,13 @@ static size_t describe(bench_options *o, option *table) {
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"simulate", OPTION_TEXT, &o->simulate, 0, 0, "PACE",
          "stages sleep instead of computing: stage=5ms for each wave, or measured"},
-        {"trace", OPTION_TEXT, &o->trace, 0, 0, "FILE.json", "write what each rank did when, for ui.perfetto.dev"},
+        {"trace", OPTION_PATH, &o->trace, 0, 0, "FILE.json", "write what each rank did when, for ui.perfetto.dev"},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"seed", OPTION_COUNT, &o->seed, 0, 0x1p63, "N", "of the random tokens (0)"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object instead of a table"},
         {"csv", OPTION_SWITCH, &o->csv, 0, 0, NULL, "print comma-separated values instead of a table"},
-        {"plot", OPTION_TEXT, &o->plot, 0, 0, "FILE.svg", "draw speed against depth and against streams"},
-        {"config", OPTION_TEXT, &o->config.path, 0, 0, "FILE",
+        {"plot", OPTION_PATH, &o->plot, 0, 0, "FILE.svg", "draw speed against depth and against streams"},
+        {"config", OPTION_PATH, &o->config.path, 0, 0, "FILE",
          "these options from a file of rank 0: name = value lines"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };

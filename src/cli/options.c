@@ -15,9 +15,10 @@
 static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
                                     gptoss_error *err) {
     const char *nearest = NULL;
-    size_t best = length < 5 ? (length + 1) / 2 + 1 : 4; /* of a short name more than half must be right */
+    size_t best = length / 3 + 1; /* two thirds of a name must be right, or its beginning */
     for (size_t i = 0; i < count; i++) {
-        size_t distance = spelling_distance(name, length, options[i].name, strlen(options[i].name));
+        bool begins = length >= 3 && strncmp(options[i].name, name, length) == 0;
+        size_t distance = begins ? 1 : spelling_distance(name, length, options[i].name, strlen(options[i].name));
         if (distance < best) {
             best = distance;
             nearest = options[i].name;
@@ -90,6 +91,13 @@ static gptoss_status set_number(const option *o, const char *text, gptoss_error 
     return GPTOSS_OK;
 }
 
+/* What "$UNSET" leaves in quotes would fail much later, as a file without a name. */
+static gptoss_status set_path(const option *o, const char *text, gptoss_error *err) {
+    if (!text[0]) return error_set(err, GPTOSS_MISUSE, "--%s wants a name (%s), not an empty text", o->name, o->value);
+    *(const char **)o->target = text;
+    return GPTOSS_OK;
+}
+
 static gptoss_status append(option_texts *list, const char *text, gptoss_error *err) {
     TRY(mem_resize(&list->items, list->count + 1, sizeof *list->items, "command line", err));
     list->items[list->count++] = text;
@@ -100,6 +108,7 @@ gptoss_status option_set(const option *o, const char *text, gptoss_error *err) {
     switch (o->kind) {
     case OPTION_SWITCH: *(bool *)o->target = true; return GPTOSS_OK;
     case OPTION_TEXT: *(const char **)o->target = text; return GPTOSS_OK;
+    case OPTION_PATH: return set_path(o, text, err);
     case OPTION_COUNT: return set_count(o, text, err);
     case OPTION_COUNTS: return set_counts(o, text, err);
     case OPTION_NUMBER: return set_number(o, text, err);

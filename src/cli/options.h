@@ -13,6 +13,7 @@ enum { OPTION_COUNTS_MAX = 32 }; /* numbers in a list */
 typedef enum option_kind {
     OPTION_SWITCH, /* target: bool, set to true */
     OPTION_TEXT,   /* target: const char *, borrowed from argv, or from a file's text */
+    OPTION_PATH,   /* the same, for the name of a file or folder: not empty */
     OPTION_COUNT,  /* target: uint64_t within [min, max]; the suffixes K, M, G multiply by powers of 1024 */
     OPTION_COUNTS, /* target: option_counts, from "1,2,4K": each as OPTION_COUNT */
     OPTION_NUMBER, /* target: double within [min, max]; NaN is refused */

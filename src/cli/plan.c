@@ -57,8 +57,8 @@ static gptoss_status check(arguments *a, gptoss_error *err) {
 static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *err) {
     const double most = 1 << 30;
     const option options[] = {
-        {"gguf", OPTION_TEXT, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
-        {"nodes", OPTION_TEXT, &a->nodes, 0, 0, "FILE.json", "machines that are not here; see below"},
+        {"gguf", OPTION_PATH, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"nodes", OPTION_PATH, &a->nodes, 0, 0, "FILE.json", "machines that are not here; see below"},
         {"ranks", OPTION_COUNT, &a->ranks, 1, NODES_MOST, "N", "as if N machines were like this one"},
         {"stages", OPTION_COUNT, &a->stages, 1, NODES_MOST, "P",
          "cut the layers into P stages; by default what is fastest"},
@@ -73,10 +73,10 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"layers", OPTION_COUNT, &a->layers, 1, 4096, "L", "only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &a->moe_fallback, 0, 0, NULL, "expert 0 alone"},
         {"threads", OPTION_COUNT, &a->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
-        {"cache", OPTION_TEXT, &a->cache, 0, 0, "DIR", "where measured speeds are kept"},
+        {"cache", OPTION_PATH, &a->cache, 0, 0, "DIR", "where measured speeds are kept"},
         {"measure", OPTION_SWITCH, &a->measure, 0, 0, NULL, "measure speeds again, also for later runs"},
         {"json", OPTION_SWITCH, &a->json, 0, 0, NULL, "print one JSON object"},
-        {"svg", OPTION_TEXT, &a->svg, 0, 0, "FILE", "draw it"},
+        {"svg", OPTION_PATH, &a->svg, 0, 0, "FILE", "draw it"},
         {"help", OPTION_SWITCH, &a->help, 0, 0, NULL, "this text"},
     };
     const size_t count = sizeof options / sizeof options[0];

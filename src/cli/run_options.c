@@ -14,10 +14,10 @@ enum { MAX_OPTIONS = 48 };
 static size_t describe(run_options *o, option *table) {
     const double count_max = 1u << 30;
     const option all[] = {
-        {"gguf", OPTION_TEXT, &o->gguf, 0, 0, "FILE",
+        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE",
          "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
         {"prompt", OPTION_TEXT, &o->prompt, 0, 0, "TEXT", "what the user says"},
-        {"prompt-file", OPTION_TEXT, &o->prompt_file, 0, 0, "FILE", "the same from a file; - is standard input"},
+        {"prompt-file", OPTION_PATH, &o->prompt_file, 0, 0, "FILE", "the same from a file; - is standard input"},
         {"tokens", OPTION_TEXT, &o->tokens, 0, 0, "1,2,3", "token ids instead of a prompt, used as they are"},
         {"system", OPTION_TEXT, &o->system, 0, 0, "TEXT", "instructions for the model (the developer message)"},
         {"reasoning", OPTION_TEXT, &o->reasoning, 0, 0, "EFFORT", "low, medium (default) or high"},
@@ -43,7 +43,7 @@ static size_t describe(run_options *o, option *table) {
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
         {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
         {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
-        {"expert-placement", OPTION_TEXT, &o->grid.expert_placement, 0, 0, "FILE",
+        {"expert-placement", OPTION_PATH, &o->grid.expert_placement, 0, 0, "FILE",
          "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
         {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
         {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
@@ -54,8 +54,8 @@ static size_t describe(run_options *o, option *table) {
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
-        {"cache", OPTION_TEXT, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
-        {"prompt-cache", OPTION_TEXT, &o->prompt_cache, 0, 0, "DIR",
+        {"cache", OPTION_PATH, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
+        {"prompt-cache", OPTION_PATH, &o->prompt_cache, 0, 0, "DIR",
          "keep what was read of prompts there, from one run to the next"},
         {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
          "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: rank 0 has "
@@ -63,8 +63,8 @@ static size_t describe(run_options *o, option *table) {
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
         {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
-        {"dump-logits", OPTION_TEXT, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
-        {"config", OPTION_TEXT, &o->config.path, 0, 0, "FILE",
+        {"dump-logits", OPTION_PATH, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
+        {"config", OPTION_PATH, &o->config.path, 0, 0, "FILE",
          "these options from a file of rank 0: name = value lines"},
         {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };

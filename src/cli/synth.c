@@ -36,7 +36,7 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"type-attn", OPTION_TEXT, &a->type_attn, 0, 0, "TYPE", "of attention, embedding and output (Q8_0)"},
         {"type-experts", OPTION_TEXT, &a->type_experts, 0, 0, "TYPE", "of the experts (MXFP4)"},
         {"seed", OPTION_COUNT, &a->seed, 0, 0x1p53, "N", "equal seeds give equal files (0)"},
-        {"vocab", OPTION_TEXT, &a->vocab, 0, 0, "FILE", "vocabulary from a .tiktoken file instead of a made-up one"},
+        {"vocab", OPTION_PATH, &a->vocab, 0, 0, "FILE", "vocabulary from a .tiktoken file instead of a made-up one"},
         {"split-size", OPTION_COUNT, &a->split_bytes, 1, 0x1p60, "BYTES",
          "begin a new part rather than grow past this; 4G for 4 GiB"},
         {"force", OPTION_SWITCH, &a->force, 0, 0, NULL, "replace an existing file"},

@@ -27,7 +27,7 @@ static void print_help(const option *options, size_t count) {
 
 static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *err) {
     const option options[] = {
-        {"gguf", OPTION_TEXT, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"gguf", OPTION_PATH, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
         {"jsonl", OPTION_SWITCH, &a->jsonl, 0, 0, NULL, "each input line is a JSON string, each output line an array"},
         {"decode", OPTION_SWITCH, &a->decode, 0, 0, NULL, "the other way: arrays of ids to text"},
         {"help", OPTION_SWITCH, &a->help, 0, 0, NULL, "this text"},

@@ -10,7 +10,7 @@
 /* One flag of each kind, and what they hold. */
 static struct {
     bool json;
-    const char *prompt;
+    const char *prompt, *file;
     uint64_t max_tokens, kv;
     double temperature, bias;
     option_texts stop;
@@ -20,6 +20,7 @@ static struct {
 static const option flags[] = {
     {"json", OPTION_SWITCH, &got.json, 0, 0, NULL, "one JSON object a token"},
     {"prompt", OPTION_TEXT, &got.prompt, 0, 0, "TEXT", "what to answer"},
+    {"file", OPTION_PATH, &got.file, 0, 0, "FILE", "where to read"},
     {"max-tokens", OPTION_COUNT, &got.max_tokens, 1, 1e6, "N", "at most N tokens"},
     {"kv", OPTION_COUNT, &got.kv, 0, 0x1p64, "N", "any number of bytes"},
     {"temperature", OPTION_NUMBER, &got.temperature, 0, 100, "T", "0: the likeliest"},
@@ -113,6 +114,15 @@ static void texts_are_taken_as_they_are(void **state) {
     }
 }
 
+static void files_have_names(void **state) {
+    (void)state;
+    assert_int_equal(parse("--file", "-"), GPTOSS_OK);
+    assert_string_equal(got.file, "-");
+    assert_misuse(parse("--file", ""), "--file wants a name (FILE)");
+    assert_misuse(parse("--file="), "--file wants a name (FILE)");
+    assert_null(got.file);
+}
+
 static void unknown_flags_are_named_with_the_nearest_known_one(void **state) {
     (void)state;
     static const struct {
@@ -126,6 +136,10 @@ static void unknown_flags_are_named_with_the_nearest_known_one(void **state) {
         {"--temprature", "--temprature", "--temperature"},
         {"--stp", "--stp", "--stop"},
         {"--stops", "--stops", "--stop"},
+        {"--temp", "--temp", "--temperature"},
+        {"--max", "--max", "--max-tokens"},
+        {"--stdin", "--stdin", NULL},
+        {"--bogus", "--bogus", NULL},
         {"--verbose", "--verbose", NULL},
         {"--x", "--x", NULL},
         {"--xyz", "--xyz", NULL},
@@ -357,6 +371,7 @@ int main(void) {
         cmocka_unit_test(all_kinds_in_both_spellings),
         cmocka_unit_test(flags_not_given_keep_their_defaults),
         cmocka_unit_test(texts_are_taken_as_they_are),
+        cmocka_unit_test(files_have_names),
         cmocka_unit_test(unknown_flags_are_named_with_the_nearest_known_one),
         cmocka_unit_test(endless_and_hostile_flags_are_survived),
         cmocka_unit_test(missing_values_are_named),
