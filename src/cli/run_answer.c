@@ -308,9 +308,20 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
     return print_json(object, err);
 }
 
+/* Reasoning is not shown, so that otherwise there is nothing to see, and no reason for it. */
+static void explain_silence(const answer *a, const generate_result *result) {
+    bool silent = a->content.size == 0 && a->whole.call_count == 0 && a->whole.reasoning.size > 0;
+    if (!silent || result->stopped) return;
+    fprintf(stderr,
+            "nothing is answered yet: reasoning took all of the %u tokens; give more with --max-tokens, or try "
+            "--reasoning low\n",
+            result->generated);
+}
+
 static void print_summary(const answer *a, const generate_result *result, figures f) {
     const engine *e = a->engine;
     fprintf(stderr, "[finish_reason=%s]\n", finish_reason(a, result));
+    explain_silence(a, result);
     fprintf(stderr, "prompt %u tokens", a->n_prompt);
     if (result->cached > 0) fprintf(stderr, " (%u of them cached)", result->cached);
     fprintf(stderr, ", %.2f tokens/s; answer %u tokens", f.prompt_rate, result->generated);

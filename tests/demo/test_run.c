@@ -27,9 +27,25 @@ static void three_ranks_answer_alike(void **state) {
     expect_answer(3, &(pair){"What is 2+2?", "2 + 2 = 4.", true});
 }
 
+/* Nobody sees the reasoning, unless they ask for it. */
+static void an_answer_that_ends_before_it_begins_is_explained(void **state) {
+    (void)state;
+    const char *silence = "nothing is answered yet: reasoning took all of the";
+    process_result cut = process_expect(
+        2, (const char *const[]){"run", "--gguf", DEMO_MODEL, "--prompt", "What is 2+2?", "--max-tokens", "8", NULL}, 0,
+        "", silence);
+    assert_int_equal(cut.out.size, 0);
+    process_free(&cut);
+    process_result whole =
+        process_run(0, (const char *const[]){"run", "--gguf", DEMO_MODEL, "--prompt", "What is 2+2?", NULL}, NULL);
+    assert_null(strstr(whole.err.data, silence));
+    process_free(&whole);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_process_answers_the_named_questions),
+        cmocka_unit_test(an_answer_that_ends_before_it_begins_is_explained),
         cmocka_unit_test(three_ranks_answer_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
