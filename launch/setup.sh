@@ -123,10 +123,12 @@ install_missing() { # yes | no: whether it may install
 
 cores() { nproc 2>/dev/null || echo 2; }
 
+# Presets are found in the current folder only; files that a user names are relative to the one this was started in.
+in_project() { (cd "$project" && "$@"); }
+
 build_release() { # TARGET
-    cd "$project" || exit 1
-    quietly "configuring" cmake --preset release
-    quietly "building" cmake --build --preset release --parallel "$(cores)" --target "$1"
+    quietly "configuring" in_project cmake --preset release
+    quietly "building" in_project cmake --build --preset release --parallel "$(cores)" --target "$1"
 }
 
 # Lets ranks start wherever this is: as root in a container, with fewer cores than ranks, without ptrace between them.
