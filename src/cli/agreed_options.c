@@ -22,15 +22,13 @@ static uint64_t mark_of_texts(const option_texts *list) {
 
 /* Equal for equal values, and hardly for others. */
 static uint64_t mark_of(const option *o) {
-    static const char *const of_a_machine[] = {"gguf", "cache", "threads", "cpu-bind", "isa", NULL};
-    static const char *const folders[] = {"prompt-cache", NULL};
+    static const char *const of_a_machine[] = {"gguf", "cache", "threads", "cpu-bind", "isa", "config", NULL};
     const option_counts *counts = o->target;
     if (is_one_of(o->name, of_a_machine)) return 0;
-    if (is_one_of(o->name, folders)) return *(const char *const *)o->target != NULL;
     switch (o->kind) {
     case OPTION_SWITCH: return *(const bool *)o->target;
-    case OPTION_TEXT:
-    case OPTION_PATH: return mark_of_text(*(const char *const *)o->target);
+    case OPTION_TEXT: return mark_of_text(*(const char *const *)o->target);
+    case OPTION_PATH: return *(const char *const *)o->target != NULL; /* another machine, another name */
     case OPTION_COUNT: return *(const uint64_t *)o->target;
     case OPTION_COUNTS: return digest_of(counts->items, counts->count * sizeof *counts->items).low;
     case OPTION_NUMBER: return digest_of(o->target, sizeof(double)).low;

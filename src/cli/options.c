@@ -15,7 +15,7 @@
 static gptoss_status refuse_unknown(const option *options, size_t count, const char *name, size_t length,
                                     gptoss_error *err) {
     const char *nearest = NULL;
-    size_t best = length / 3 + 1; /* two thirds of a name must be right, or its beginning */
+    size_t best = (length < 7 ? (length + 2) / 3 : 3) + 1; /* of a name most must be right, or its beginning */
     for (size_t i = 0; i < count; i++) {
         bool begins = length >= 3 && strncmp(options[i].name, name, length) == 0;
         size_t distance = begins ? 1 : spelling_distance(name, length, options[i].name, strlen(options[i].name));

@@ -20,7 +20,8 @@ static size_t describe(serve_options *o, option *table) {
         {"tls-cert", OPTION_PATH, &o->tls_cert, 0, 0, "FILE",
          "serve over TLS: the certificate, then its chain, as PEM"},
         {"tls-key", OPTION_PATH, &o->tls_key, 0, 0, "FILE", "and its private key, as PEM without a password"},
-        {"cors-origin", OPTION_TEXT, &o->cors_origin, 0, 0, "ORIGIN", "web pages that may call: * or https://HOST"},
+        {"cors-origin", OPTION_TEXT, &o->cors_origin, 0, 0, "ORIGIN",
+         "web pages that may call: * or https://HOST (no slash behind)"},
         {"alias", OPTION_LIST, &o->aliases, 0, 0, "NAME", "one more name of the model; may be repeated"},
         {"parallel", OPTION_COUNT, &o->parallel, 1, 1024, "N", "answers at work at once (8)"},
         {"queue", OPTION_COUNT, &o->queue, 0, 65536, "N", "requests that may wait for their turn (64)"},
@@ -109,10 +110,30 @@ static gptoss_status read_key(serve_options *o, int rank, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
+/* "https://example.org:8443", as browsers send it: with a path, or a slash at its end, it would never be the same. */
+static bool is_origin(const char *text) {
+    const char *host = strncmp(text, "https://", 8) == 0 ? text + 8 : strncmp(text, "http://", 7) == 0 ? text + 7 : "";
+    for (const char *c = host; *c; c++)
+        if (*c <= ' ' || *c > '~' || strchr("/?#,\"", *c)) return false;
+    return *host != '\0' || strcmp(text, "*") == 0;
+}
+
+static gptoss_status check_names(const serve_options *o, gptoss_error *err) {
+    if (o->cors_origin && !is_origin(o->cors_origin))
+        return error_set(err, GPTOSS_MISUSE,
+                         "--cors-origin is * or what browsers send, such as https://example.org, without a path or a "
+                         "slash at its end, not \"%.60s\"",
+                         o->cors_origin);
+    for (size_t i = 0; i < o->aliases.count; i++)
+        if (!o->aliases.items[i][0]) return error_set(err, GPTOSS_MISUSE, "--alias wants a name that is not empty");
+    return GPTOSS_OK;
+}
+
 static gptoss_status check(serve_options *o, int rank, gptoss_error *err) {
     if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     TRY(read_address(o, err));
     TRY(read_key(o, rank, err));
+    TRY(check_names(o, err));
     if (!o->tls_cert != !o->tls_key)
         return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
     if (o->prompt_cache && o->resume_points == 0)

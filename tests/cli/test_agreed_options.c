@@ -15,12 +15,8 @@ static void what_differs_is_named_once(void **state) {
         const char *says;
     } cases[] = {
         {COMMAND("-np", "1", RUN, WITH_MODEL, ":", "-np", "2", RUN, WITH_MODEL, "--chunk", "1"), "--chunk differs"},
-        {COMMAND("-np", "1", RUN, WITH_MODEL, "--dump-logits", "/dev/null", ":", "-np", "1", RUN, WITH_MODEL),
-         "--dump-logits differs"},
         {COMMAND("-np", "1", RUN, WITH_MODEL, "--prompt-cache", "/nonexistent", ":", "-np", "1", RUN, WITH_MODEL),
          "--prompt-cache differs"},
-        {COMMAND("-np", "1", RUN, WITH_MODEL, ":", "-np", "1", RUN, WITH_MODEL, "--moe-fallback"),
-         "--moe-fallback differs"},
         {COMMAND("-np", "1", RUN, WITH_MODEL, ":", "-np", "1", RUN, WITH_MODEL, "--help"), "--help differs"},
         {COMMAND("-np", "1", RUN, WITH_MODEL, "--stop", "a", "--stop", "b", ":", "-np", "1", RUN, WITH_MODEL, "--stop",
                  "b", "--stop", "a"),
@@ -42,10 +38,10 @@ static void what_differs_is_named_once(void **state) {
 
 static void machines_may_differ(void **state) {
     (void)state;
-    process_result r =
-        process_run_command(COMMAND("-np", "1", RUN, WITH_MODEL, ":", "-np", "1", RUN, WITH_MODEL, "--threads", "2",
-                                    "--isa", "portable", "--cpu-bind", "none", "--cache", "/nonexistent"),
-                            NULL);
+    process_result r = process_run_command(COMMAND("-np", "1", RUN, WITH_MODEL, ":", "-np", "1", RUN, WITH_MODEL,
+                                                   "--threads", "2", "--isa", "portable", "--cpu-bind", "none",
+                                                   "--cache", "/nonexistent", "--config", "/nonexistent"),
+                                           NULL);
     assert_int_equal(r.exit_status, 0);
     process_free(&r);
 }
