@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/inspect_report.h"
 #include "cli/options.h"
+#include "cli/streams.h"
 
 typedef struct arguments {
     const char *path;
@@ -97,7 +98,7 @@ static gptoss_status inspect(const arguments *a, gptoss_error *err) {
     else
         inspect_print_text(stdout, file, &options);
     gguf_close(file);
-    return GPTOSS_OK;
+    return streams_finish(err);
 }
 
 int inspect_command(int argc, char **argv) {
