@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/bind_option.h"
+#include "cli/isa_option.h"
 #include "cli/units.h"
 #include "engine/engine.h"
 
@@ -29,7 +30,7 @@ static size_t describe(bench_options *o, option *table) {
         {"threads", OPTION_COUNTS, &o->threads, 1, 1024, "N,...", "of each rank; by default one per core of its share"},
         {"reps", OPTION_COUNT, &o->reps, 1, 1000, "N", "measurements of each kind (3), after a warm-up"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
-        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", ISA_OPTION_HELP},
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"simulate", OPTION_TEXT, &o->simulate, 0, 0, "PACE",
          "stages sleep instead of computing: stage=5ms for each wave, or measured"},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/isa_option.h"
 #include "cli/weights_option.h"
 
 enum { MAX_OPTIONS = 48 };
@@ -37,7 +38,8 @@ static size_t describe(run_options *o, option *table) {
         {"presence-penalty", OPTION_NUMBER, &o->sampling.presence_penalty, -100, 100, "F", "0: off"},
         {"logit-bias", OPTION_LIST, &o->logit_bias_texts, 0, 0, "TOKEN=BIAS",
          "added to a token's logit; may be repeated"},
-        {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N", "longest prompt and answer together"},
+        {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N",
+         "longest prompt and answer together; by default what the model was made for"},
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
          "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
@@ -50,7 +52,7 @@ static size_t describe(run_options *o, option *table) {
          "tokens of the prompt read at a time (512 in one stage, 128 in several)"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
-        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", ISA_OPTION_HELP},
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
@@ -62,7 +64,8 @@ static size_t describe(run_options *o, option *table) {
          "it"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
-        {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K", "candidates a token in telemetry and JSON"},
+        {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K",
+         "candidates a token in telemetry (1) and JSON (none)"},
         {"dump-logits", OPTION_PATH, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
         {"config", OPTION_PATH, &o->config.path, 0, 0, "FILE",
          "these options from a file of rank 0: name = value lines"},

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/isa_option.h"
 #include "cli/weights_option.h"
 
 enum { MAX_OPTIONS = 48, KEY_BYTES = 4096 };
@@ -11,7 +12,8 @@ enum { MAX_OPTIONS = 48, KEY_BYTES = 4096 };
 static size_t describe(serve_options *o, option *table) {
     const double count_max = 1u << 30, bytes_max = 0x1p50;
     const option all[] = {
-        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
+        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE",
+         "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
         {"bind", OPTION_TEXT, &o->bind, 0, 0, "HOST:PORT",
          "where to listen (127.0.0.1:9899); port 0: any that is free"},
         {"insecure", OPTION_SWITCH, &o->insecure, 0, 0, NULL, "serve other machines without asking for a key"},
@@ -27,7 +29,8 @@ static size_t describe(serve_options *o, option *table) {
         {"queue", OPTION_COUNT, &o->queue, 0, 65536, "N", "requests that may wait for their turn (64)"},
         {"max-tokens", OPTION_COUNT, &o->max_tokens, 1, count_max, "N",
          "longest answer when a request sets none (4096)"},
-        {"max-kv", OPTION_COUNT, &o->max_kv, 2, count_max, "N", "longest prompt and answer together"},
+        {"max-kv", OPTION_COUNT, &o->max_kv, 2, count_max, "N",
+         "longest prompt and answer together; by default what the model was made for"},
         {"kv-memory", OPTION_COUNT, &o->kv_memory, 1, bytes_max, "BYTES",
          "KV cache of each rank (a quarter of its memory)"},
         {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
@@ -62,7 +65,7 @@ static size_t describe(serve_options *o, option *table) {
          "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"},
         {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
         {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
-        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", "instruction set of the kernels; by default each rank's best"},
+        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", ISA_OPTION_HELP},
         {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
         {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
