@@ -309,34 +309,48 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
 }
 
 /* Reasoning is not shown, so that otherwise there is nothing to see, and no reason for it. */
-static void explain_silence(const answer *a, const generate_result *result) {
+static void explain_silence(const answer *a, const generate_result *result, FILE *to) {
     bool silent = a->content.size == 0 && a->whole.call_count == 0 && a->whole.reasoning.size > 0;
     if (!silent || result->stopped) return;
-    fprintf(stderr,
+    fprintf(to,
             "nothing is answered yet: reasoning took all of the %u tokens; give more with --max-tokens, or try "
             "--reasoning low\n",
             result->generated);
 }
 
-static void print_summary(const answer *a, const generate_result *result, figures f) {
+static void write_summary(const answer *a, const generate_result *result, figures f, FILE *to) {
     const engine *e = a->engine;
-    fprintf(stderr, "[finish_reason=%s]\n", finish_reason(a, result));
-    explain_silence(a, result);
-    fprintf(stderr, "prompt %u tokens", a->n_prompt);
-    if (result->cached > 0) fprintf(stderr, " (%u of them cached)", result->cached);
-    fprintf(stderr, ", %.2f tokens/s; answer %u tokens", f.prompt_rate, result->generated);
-    if (result->generated > 1) fprintf(stderr, ", %.2f tokens/s", f.generation_rate);
-    if (result->generated > 0) fprintf(stderr, "; first token after %.2f s", f.to_first_token);
-    fputc('\n', stderr);
+    fprintf(to, "[finish_reason=%s]\n", finish_reason(a, result));
+    explain_silence(a, result, to);
+    fprintf(to, "prompt %u tokens", a->n_prompt);
+    if (result->cached > 0) fprintf(to, " (%u of them cached)", result->cached);
+    fprintf(to, ", %.2f tokens/s; answer %u tokens", f.prompt_rate, result->generated);
+    if (result->generated > 1) fprintf(to, ", %.2f tokens/s", f.generation_rate);
+    if (result->generated > 0) fprintf(to, "; first token after %.2f s", f.to_first_token);
+    fputc('\n', to);
     char holds[120];
     grid_option_describe(&a->options->grid, &e->placement, holds, sizeof holds);
-    if (e->placement.shards > 1 || e->config.choose) fprintf(stderr, "%s\n", holds);
+    if (e->placement.shards > 1 || e->config.choose) fprintf(to, "%s\n", holds);
     for (int i = 0; i < e->cluster.size; i++) {
         const rank_facts *facts = &e->facts[i];
         layout_rank(&e->placement, i, holds, sizeof holds);
-        fprintf(stderr, "rank %d: %s, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i, holds,
+        fprintf(to, "rank %d: %s, %.1f MB of the file mapped, KV cache up to %.1f MB, threads %llu\n", i, holds,
                 (double)facts->mapped_bytes / 1e6, (double)facts->kv_bytes / 1e6, (unsigned long long)facts->threads);
     }
+}
+
+/* In one piece: mpirun hands on what it gets as it gets it, and the answer's last words would come in between. */
+static gptoss_status print_summary(const answer *a, const generate_result *result, figures f, gptoss_error *err) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) return error_set_errno(err, GPTOSS_NO_MEMORY, errno, "cannot format the summary");
+    write_summary(a, result, f, to);
+    bool written = fclose(to) == 0;
+    gptoss_status status =
+        written ? print_text(text, size, stderr, err) : error_set(err, GPTOSS_NO_MEMORY, "cannot format the summary");
+    free(text);
+    return status;
 }
 
 gptoss_status answer_finish(answer *a, gptoss_status status, const generate_result *result, gptoss_error *err) {
@@ -354,6 +368,5 @@ gptoss_status answer_finish(answer *a, gptoss_status status, const generate_resu
         .generation_rate = tokens_per_second(result->generated, result->seconds - result->prompt_seconds),
     };
     if (a->options->json) return print_json_summary(a, result, f, err);
-    print_summary(a, result, f);
-    return GPTOSS_OK;
+    return print_summary(a, result, f, err);
 }

@@ -1,4 +1,5 @@
 /* What `run` prints as an answer grows: text, tool calls a line each, and the text that stop strings held back. */
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "cli/run_answer.h"
@@ -112,11 +113,35 @@ static void raw_text_is_printed_as_it_is(void **state) {
     expect(&o, "\xC3\xA9\xC3", "\xC3\xA9\xEF\xBF\xBD\n");
 }
 
+/* A pipe of packets gives back what one write put into it. */
+static void the_summary_is_written_at_once(void **state) {
+    (void)state;
+    run_options o = {0};
+    buffer printed = {0};
+    char packet[4096];
+    int pipe[2], before = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(pipe, O_DIRECT | O_NONBLOCK | O_CLOEXEC), 0);
+    dup2(pipe[1], STDERR_FILENO);
+    answer_to(&o, "<|channel|>final<|message|>deep<|return|>", &printed);
+    dup2(before, STDERR_FILENO);
+    ssize_t size = read(pipe[0], packet, sizeof packet - 1);
+    assert_true(size > 0);
+    packet[size] = '\0';
+    assert_non_null(strstr(packet, "[finish_reason=stop]\nprompt 1 tokens, "));
+    assert_int_equal(packet[size - 1], '\n');
+    assert_int_equal(read(pipe[0], packet, sizeof packet), -1); /* there is no other */
+    close(pipe[0]);
+    close(pipe[1]);
+    close(before);
+    buffer_free(&printed);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_ends_with_one_line_break),
         cmocka_unit_test(tool_calls_are_a_line_each),
         cmocka_unit_test(text_that_may_begin_a_stop_string_comes_out_in_its_place),
+        cmocka_unit_test(the_summary_is_written_at_once),
         cmocka_unit_test(raw_text_is_printed_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
