@@ -9,7 +9,8 @@
 
 enum {
     MAX_STATES = 16000,
-    MAX_WORK = 5000000, /* states and transitions looked at while building: a few hundredths of a second */
+    MAX_WORK = 5000000, /* of one automaton: a few hundredths of a second */
+    KEPT_WORK = 8,      /* what an entry of the table counts that stays */
     NO_SET = UINT32_MAX
 };
 
@@ -30,7 +31,8 @@ typedef struct builder {
     uint32_t *table; /* sets by hash, a power of two larger than 2 * MAX_STATES */
     uint32_t *stack; /* [nfa->count] */
     uint32_t *seen;  /* [nfa->count] the last round that met a state */
-    uint32_t round, work;
+    uint32_t round;
+    uint32_t work, most_work; /* so far, and at most in exploring */
 } builder;
 
 enum { TABLE = 1 << 15 };
@@ -75,7 +77,7 @@ static gptoss_status add_closure(builder *b, uint32_t state, gptoss_error *err) 
         uint32_t at = b->stack[--count];
         if (at == BYTE_NFA_NONE || b->seen[at] == b->round) continue;
         b->seen[at] = b->round;
-        if (++b->work > MAX_WORK) return too_complex(err);
+        if (++b->work > b->most_work) return too_complex(err);
         const byte_nfa_state *s = &b->nfa->states[at];
         if (s->low <= s->high || at == b->nfa->accept) TRY(add_member(b, at, err));
         if (s->low <= s->high) continue;
@@ -134,7 +136,7 @@ static gptoss_status step(builder *b, uint32_t from, uint8_t byte, uint16_t *out
     for (uint32_t i = 0; i < set.count; i++) {
         const byte_nfa_state *s = &b->nfa->states[b->members[set.first + i]];
         if (byte >= s->low && byte <= s->high) TRY(add_closure(b, s->to, err));
-        if (++b->work > MAX_WORK) return too_complex(err);
+        if (++b->work > b->most_work) return too_complex(err);
     }
     return add_set(b, first, set.chars, text, out, err);
 }
@@ -198,10 +200,13 @@ static gptoss_status build(builder *b, gptoss_error *err) {
     return measure(b, err);
 }
 
-gptoss_status byte_dfa_open(const byte_nfa *nfa, uint32_t min, uint32_t max, byte_dfa *out, gptoss_error *err) {
+gptoss_status byte_dfa_open(const byte_nfa *nfa, uint32_t min, uint32_t max, uint32_t *work, byte_dfa *out,
+                            gptoss_error *err) {
     byte_dfa dfa = {0};
-    builder b = {.nfa = nfa, .min = min, .max = max, .dfa = &dfa};
+    builder b = {.nfa = nfa, .min = min, .max = max, .dfa = &dfa, .most_work = *work < MAX_WORK ? *work : MAX_WORK};
     gptoss_status status = build(&b, err);
+    if (status == GPTOSS_OK) b.work += KEPT_WORK * (uint32_t)dfa.states * dfa.classes;
+    *work -= b.work < *work ? b.work : *work;
     free(b.sets);
     free(b.members);
     free(b.table);

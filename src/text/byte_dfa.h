@@ -22,9 +22,11 @@ static inline uint16_t byte_dfa_step(const byte_dfa *d, uint16_t state, uint8_t 
 }
 
 /* The automaton of the strings that `nfa`, whose bytes are the inside of a JSON string, accepts and that have `min` to
- * `max` characters (UINT32_MAX: no limit). GPTOSS_BAD_INPUT when it would take too long to build or become too large.
- * When no string is accepted, out->states is 1. */
-gptoss_status byte_dfa_open(const byte_nfa *nfa, uint32_t min, uint32_t max, byte_dfa *out, gptoss_error *err);
+ * `max` characters (UINT32_MAX: no limit). GPTOSS_BAD_INPUT when it would take too long to build or become too large,
+ * or more work than *work says: states and transitions looked at, those that stay counted several times. What was done
+ * is taken off, also by a failure. When no string is accepted, out->states is 1. */
+gptoss_status byte_dfa_open(const byte_nfa *nfa, uint32_t min, uint32_t max, uint32_t *work, byte_dfa *out,
+                            gptoss_error *err);
 void byte_dfa_close(byte_dfa *d); /* a zeroed one is fine */
 
 #endif

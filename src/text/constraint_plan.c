@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/pattern.h"
 
 enum { PATTERN_MASKS = 256, NAME_MAX_BYTES = 64, HEADER_BYTES = 160 };
 
@@ -92,10 +93,11 @@ static bool is_name(const char *name) {
 }
 
 /* What a function is passed. */
-static gptoss_status open_arguments(const harmony_function *f, json_grammar **out, gptoss_error *err) {
+static gptoss_status open_arguments(constraint_plan *p, const harmony_function *f, json_grammar **out,
+                                    gptoss_error *err) {
     gptoss_error why;
     if (!f->parameters) return json_grammar_open_object(out, err);
-    gptoss_status status = json_grammar_open(f->parameters, out, &why);
+    gptoss_status status = json_grammar_open(f->parameters, &p->pattern_work, out, &why);
     if (status == GPTOSS_BAD_INPUT && !f->strict) return json_grammar_open_object(out, err);
     if (status == GPTOSS_OK) return GPTOSS_OK;
     return error_set(err, status, "function %s: %s", f->name, why.text);
@@ -112,7 +114,7 @@ static gptoss_status add_function(constraint_plan *p, const constraint_rules *r,
             f->name ? f->name : "");
     bool named = r->choice != CONSTRAINT_NAMED || strcmp(f->name, r->name) == 0;
     if (r->choice == CONSTRAINT_NONE || !named || f->barred) return GPTOSS_OK;
-    TRY(open_arguments(f, &grammar, err));
+    TRY(open_arguments(p, f, &grammar, err));
     TRY(add_kind(p, CONSTRAINT_CALL, true, grammar, err));
     snprintf(recipient, sizeof recipient, "functions.%s", f->name);
     return add_call(p, recipient, "commentary", "json", err);
@@ -129,7 +131,7 @@ static gptoss_status add_tool(constraint_plan *p, const char *recipient, bool js
 static gptoss_status add_final(constraint_plan *p, const constraint_rules *r, bool wanted, gptoss_error *err) {
     json_grammar *grammar = NULL;
     if (r->schema)
-        TRY(json_grammar_open(r->schema, &grammar, err));
+        TRY(json_grammar_open(r->schema, &p->pattern_work, &grammar, err));
     else if (r->json)
         TRY(json_grammar_open_object(&grammar, err));
     TRY(add_kind(p, CONSTRAINT_FINAL, wanted, grammar, err));
@@ -199,6 +201,7 @@ gptoss_status constraint_plan_open(const harmony *h, const token_mask *m, const 
     p->rules.schema = NULL;
     p->rules.name = NULL;
     p->margin = 64;
+    p->pattern_work = PATTERN_WORK;
     p->end_of_answer = h->ids[HARMONY_RETURN];
     p->end_of_call = h->ids[HARMONY_CALL] != UINT32_MAX ? h->ids[HARMONY_CALL] : p->end_of_answer;
     gptoss_status status = build(p, rules, err);

@@ -42,6 +42,7 @@ typedef struct constraint_plan {
     uint32_t kind_count, header_count, header_capacity;
     uint32_t end_of_call, end_of_answer; /* tokens */
     uint32_t margin;                     /* bytes by which one token can put off the end */
+    uint32_t pattern_work;               /* that is left, while it is opened: see pattern_open */
 } constraint_plan;
 
 gptoss_status constraint_plan_open(const harmony *h, const token_mask *m, const constraint_rules *rules,

@@ -238,10 +238,10 @@ static gptoss_status finish(json_schema *s, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-gptoss_status json_grammar_open(const cJSON *schema, json_grammar **out, gptoss_error *err) {
+gptoss_status json_grammar_open(const cJSON *schema, uint32_t *pattern_work, json_grammar **out, gptoss_error *err) {
     json_grammar *g;
     TRY(mem_array(1, sizeof *g, "JSON grammar", &g, err));
-    json_schema s = {.g = g, .root = schema, .any = JSON_GRAMMAR_NONE};
+    json_schema s = {.g = g, .root = schema, .any = JSON_GRAMMAR_NONE, .pattern_work = pattern_work};
     gptoss_status status = json_schema_read(&s, err);
     if (status == GPTOSS_OK) status = finish(&s, err);
     free(s.refs);
@@ -257,7 +257,7 @@ gptoss_status json_grammar_open(const cJSON *schema, json_grammar **out, gptoss_
 gptoss_status json_grammar_open_object(json_grammar **out, gptoss_error *err) {
     cJSON *schema = cJSON_Parse("{\"type\":\"object\"}");
     if (!schema) return error_set(err, GPTOSS_NO_MEMORY, "cannot allocate a JSON grammar");
-    gptoss_status status = json_grammar_open(schema, out, err);
+    gptoss_status status = json_grammar_open(schema, NULL, out, err);
     cJSON_Delete(schema);
     return status;
 }

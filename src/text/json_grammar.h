@@ -82,8 +82,10 @@ struct cJSON;
 
 /* The texts that `schema` allows; it may be freed afterwards. GPTOSS_BAD_INPUT names the first keyword that is not
  * supported or wrong, and where it is; also when no text at all is allowed, or when the schema is too large. Takes
- * bounded time and memory, whatever the schema. */
-gptoss_status json_grammar_open(const struct cJSON *schema, json_grammar **out, gptoss_error *err);
+ * bounded time and memory, whatever the schema; what its patterns take is taken off *pattern_work, for all schemas of a
+ * request (see pattern_open; NULL: there is enough). */
+gptoss_status json_grammar_open(const struct cJSON *schema, uint32_t *pattern_work, json_grammar **out,
+                                gptoss_error *err);
 
 /* Any JSON object. */
 gptoss_status json_grammar_open_object(json_grammar **out, gptoss_error *err);

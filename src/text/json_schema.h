@@ -17,9 +17,10 @@ typedef struct json_schema {
     uint32_t node_capacity, property_capacity, text_capacity, choice_capacity, pattern_capacity;
     json_schema_ref *refs;
     uint32_t ref_count, ref_capacity;
-    uint32_t any; /* the node of any value, once there is one */
-    int depth;    /* of nested schemas */
-    buffer path;  /* where the schema at hand is: "#/properties/a" */
+    uint32_t any;           /* the node of any value, once there is one */
+    int depth;              /* of nested schemas */
+    uint32_t *pattern_work; /* see pattern_open; may be NULL */
+    buffer path;            /* where the schema at hand is: "#/properties/a" */
 } json_schema;
 
 /* GPTOSS_BAD_INPUT with a text that names a keyword and where it is. */

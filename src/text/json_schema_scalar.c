@@ -63,7 +63,7 @@ static gptoss_status add_pattern(json_schema *s, const char *keyword, const char
     if (s->g->pattern_count == MAX_PATTERNS) return json_schema_refuse(s, keyword, "is one too many", err);
     if (!s->g->patterns) TRY(mem_array(MAX_PATTERNS, sizeof *s->g->patterns, "patterns", &s->g->patterns, err));
     byte_dfa *dfa = &s->g->patterns[s->g->pattern_count];
-    gptoss_status status = pattern_open(pattern, node.min, node.max, dfa, &why);
+    gptoss_status status = pattern_open(pattern, node.min, node.max, s->pattern_work, dfa, &why);
     if (status == GPTOSS_BAD_INPUT) {
         char reason[200];
         snprintf(reason, sizeof reason, "cannot be followed: %.120s", why.text);

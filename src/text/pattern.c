@@ -300,6 +300,7 @@ static gptoss_status read_either(reader *r, bool outermost, byte_nfa_piece *out,
 static gptoss_status read_pattern(const char *pattern, byte_nfa *nfa, gptoss_error *err) {
     reader r = {.at = pattern, .end = pattern + strlen(pattern), .nfa = nfa};
     byte_nfa_piece whole;
+    if (r.end - r.at > PATTERN_BYTES) return wrong("it is longer than 8192 bytes", err);
     if (!utf8_valid(pattern, strlen(pattern))) return wrong("it is not UTF-8", err);
     TRY(read_either(&r, true, &whole, err));
     if (r.at < r.end) return wrong("a parenthesis closes nothing", err);
@@ -308,10 +309,15 @@ static gptoss_status read_pattern(const char *pattern, byte_nfa *nfa, gptoss_err
     return GPTOSS_OK;
 }
 
-gptoss_status pattern_open(const char *pattern, uint32_t min, uint32_t max, byte_dfa *out, gptoss_error *err) {
+gptoss_status pattern_open(const char *pattern, uint32_t min, uint32_t max, uint32_t *work, byte_dfa *out,
+                           gptoss_error *err) {
     byte_nfa nfa = {0};
+    uint32_t own = PATTERN_WORK;
+    if (!work) work = &own;
+    if (*work == 0) return wrong("those before it were too complex together", err);
     gptoss_status status = read_pattern(pattern, &nfa, err);
-    if (status == GPTOSS_OK) status = byte_dfa_open(&nfa, min, max, out, err);
+    *work -= nfa.count < *work ? nfa.count : *work;
+    if (status == GPTOSS_OK) status = byte_dfa_open(&nfa, min, max, work, out, err);
     byte_nfa_free(&nfa);
     return status;
 }

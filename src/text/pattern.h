@@ -10,8 +10,15 @@
 
 #include "text/byte_dfa.h"
 
+enum {
+    PATTERN_BYTES = 8192,    /* at most */
+    PATTERN_WORK = 100000000 /* that all expressions of a request may take: half a second, and 25 MB */
+};
+
 /* The strings of min to max characters (UINT32_MAX: no limit) that match. GPTOSS_BAD_INPUT says what is wrong with the
- * expression or not supported. */
-gptoss_status pattern_open(const char *pattern, uint32_t min, uint32_t max, byte_dfa *out, gptoss_error *err);
+ * expression or not supported. What it took is taken off *work (see byte_dfa_open), also by a failure; NULL: there is
+ * as much as for all. */
+gptoss_status pattern_open(const char *pattern, uint32_t min, uint32_t max, uint32_t *work, byte_dfa *out,
+                           gptoss_error *err);
 
 #endif

@@ -236,7 +236,7 @@ static void test_random_schemas(void **state) {
         put(&text, "}}");
         cJSON *schema = cJSON_Parse(text.data);
         assert_non_null(schema);
-        if (json_grammar_open(schema, &g, &error) == GPTOSS_OK) {
+        if (json_grammar_open(schema, NULL, &g, &error) == GPTOSS_OK) {
             json_grammar_close(g);
             walk_schema(schema, &seed);
             walked++;

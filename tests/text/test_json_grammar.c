@@ -11,7 +11,7 @@
 static gptoss_status open_text(const char *text, json_grammar **out, gptoss_error *error) {
     cJSON *schema = cJSON_Parse(text);
     if (!schema) fail_msg("no JSON: %.100s", text);
-    gptoss_status status = json_grammar_open(schema, out, error);
+    gptoss_status status = json_grammar_open(schema, NULL, out, error);
     cJSON_Delete(schema);
     return status;
 }
@@ -295,7 +295,7 @@ static void test_exactly_the_texts_of_the_schema(void **state) {
     for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
         cJSON *schema = cJSON_Parse(schemas[i]);
         json_grammar *g;
-        assert_ok(json_grammar_open(schema, &g, err));
+        assert_ok(json_grammar_open(schema, NULL, &g, err));
         l.count = 0;
         generate(schema, &l);
         for (size_t n = 0; n < l.count; n++)
@@ -428,7 +428,7 @@ static void mutate(const cJSON *line, void *context) {
             copy[random_below(seed, size)] = text[random_below(seed, size)];
         cJSON *schema = cJSON_Parse(copy);
         json_grammar *g;
-        if (schema && json_grammar_open(schema, &g, NULL) == GPTOSS_OK) {
+        if (schema && json_grammar_open(schema, NULL, &g, NULL) == GPTOSS_OK) {
             json_position from, to[JSON_MACHINE_POSITIONS];
             json_machine_start(g, &from);
             size_t count = 0;
@@ -459,7 +459,7 @@ static void test_lack_of_memory(void **state) {
     for (long n = 0; failed; n++) {
         json_grammar *g;
         mem_fail_after(n);
-        gptoss_status status = json_grammar_open(schema, &g, NULL);
+        gptoss_status status = json_grammar_open(schema, NULL, &g, NULL);
         mem_fail_after(-1);
         failed = status != GPTOSS_OK;
         assert_true(failed ? status == GPTOSS_NO_MEMORY && n < 1000 : n > 20);

@@ -96,7 +96,7 @@ static void test_patterns_match_what_they_should(void **state) {
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         byte_dfa dfa;
         if (strcmp(patterns[i], "^[]a]$") == 0) continue; /* an empty class in ECMA-262, not in PCRE2 */
-        assert_ok(pattern_open(patterns[i], 0, UINT32_MAX, &dfa, err));
+        assert_ok(pattern_open(patterns[i], 0, UINT32_MAX, NULL, &dfa, err));
         for (int round = 0; round < 800; round++) {
             char text[80];
             random_text(&seed, text, sizeof text);
@@ -113,7 +113,7 @@ static void test_lengths_count_characters(void **state) {
     for (uint32_t min = 0; min < 4; min++)
         for (uint32_t max = min; max < 6; max++) {
             byte_dfa dfa;
-            assert_ok(pattern_open("^(.|\\n)*$", min, max == 5 ? UINT32_MAX : max, &dfa, err));
+            assert_ok(pattern_open("^(.|\\n)*$", min, max == 5 ? UINT32_MAX : max, NULL, &dfa, err));
             for (int round = 0; round < 300; round++) {
                 char text[80];
                 size_t count = 0;
@@ -142,7 +142,7 @@ static void test_only_json_strings(void **state) {
                                         "\\x",
                                         "\xFF"};
     byte_dfa dfa;
-    assert_ok(pattern_open("", 0, UINT32_MAX, &dfa, err));
+    assert_ok(pattern_open("", 0, UINT32_MAX, NULL, &dfa, err));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(accepts(&dfa, wrong[i], strlen(wrong[i])));
     assert_true(accepts(&dfa, "\\n\\\"\\\\\xF4\x8F\xBF\xBF\xED\x9F\xBF\xEE\x80\x80", 16));
     byte_dfa_close(&dfa);
@@ -153,11 +153,11 @@ static void test_patterns_that_match_nothing(void **state) {
     static const char *const patterns[] = {"^[]$", "^\\u0000$", "^a[^\\s\\S]$", "^\\v$"};
     byte_dfa dfa;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        assert_ok(pattern_open(patterns[i], 0, UINT32_MAX, &dfa, err));
+        assert_ok(pattern_open(patterns[i], 0, UINT32_MAX, NULL, &dfa, err));
         assert_int_equal(dfa.states, 1);
         byte_dfa_close(&dfa);
     }
-    assert_ok(pattern_open("^a{5}$", 0, 4, &dfa, err));
+    assert_ok(pattern_open("^a{5}$", 0, 4, NULL, &dfa, err));
     assert_int_equal(dfa.states, 1);
     byte_dfa_close(&dfa);
 }
@@ -193,9 +193,44 @@ static void test_what_is_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         byte_dfa dfa;
         gptoss_error error;
-        if (pattern_open(cases[i][0], 0, UINT32_MAX, &dfa, &error) == GPTOSS_OK) fail_msg("%s is taken", cases[i][0]);
+        if (pattern_open(cases[i][0], 0, UINT32_MAX, NULL, &dfa, &error) == GPTOSS_OK)
+            fail_msg("%s is taken", cases[i][0]);
         assert_int_equal(error.status, GPTOSS_BAD_INPUT);
         if (!strstr(error.text, cases[i][1])) fail_msg("%s: %s", cases[i][0], error.text);
+    }
+}
+
+static void test_long_ones_are_refused(void **state) {
+    (void)state;
+    char pattern[PATTERN_BYTES + 2];
+    byte_dfa dfa;
+    gptoss_error error;
+    memset(pattern, '0', sizeof pattern);
+    memcpy(pattern, "^a{", 3);
+    strcpy(pattern + PATTERN_BYTES - 3, "1}$"); /* as if it were short */
+    assert_ok(pattern_open(pattern, 0, UINT32_MAX, NULL, &dfa, err));
+    byte_dfa_close(&dfa);
+    strcpy(pattern + PATTERN_BYTES - 3, "01}$");
+    assert_int_equal(pattern_open(pattern, 0, UINT32_MAX, NULL, &dfa, &error), GPTOSS_BAD_INPUT);
+    assert_non_null(strstr(error.text, "longer than"));
+}
+
+/* All that one asks for together is bounded, whether it is taken or refused at last. */
+static void test_work_is_bounded_in_all(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"^(.*a){6}$", "^(.*a.{40})$", "^(((.{1,99}){1,99}){1,99}){1,99}$"};
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        byte_dfa dfa;
+        gptoss_error error = {0};
+        uint32_t work = PATTERN_WORK, opened = 0;
+        for (; work > 0; opened++) {
+            uint32_t before = work;
+            if (pattern_open(patterns[i], 0, UINT32_MAX, &work, &dfa, &error) == GPTOSS_OK) byte_dfa_close(&dfa);
+            assert_true(work < before);
+        }
+        assert_true(opened >= 20); /* there is enough for some */
+        assert_int_equal(pattern_open("a", 0, UINT32_MAX, &work, &dfa, &error), GPTOSS_BAD_INPUT);
+        assert_non_null(strstr(error.text, "too complex together"));
     }
 }
 
@@ -211,7 +246,7 @@ static void test_random_patterns(void **state) {
         byte_dfa dfa;
         for (uint64_t n = random_below(&seed, 14); n > 0; n--)
             strcat(pattern, parts[random_below(&seed, sizeof parts / sizeof *parts)]);
-        if (pattern_open(pattern, 0, round % 2 ? UINT32_MAX : 20, &dfa, NULL) == GPTOSS_OK) byte_dfa_close(&dfa);
+        if (pattern_open(pattern, 0, round % 2 ? UINT32_MAX : 20, NULL, &dfa, NULL) == GPTOSS_OK) byte_dfa_close(&dfa);
     }
 }
 
@@ -221,7 +256,7 @@ static void test_lack_of_memory(void **state) {
     for (long n = 0; failed; n++) {
         byte_dfa dfa;
         mem_fail_after(n);
-        gptoss_status status = pattern_open("^(a|b)*[c-é]{2,30}$", 1, 50, &dfa, NULL);
+        gptoss_status status = pattern_open("^(a|b)*[c-é]{2,30}$", 1, 50, NULL, &dfa, NULL);
         mem_fail_after(-1);
         failed = status != GPTOSS_OK;
         assert_true(failed ? status == GPTOSS_NO_MEMORY && n < 100 : n > 5);
@@ -236,6 +271,8 @@ int main(void) {
         cmocka_unit_test(test_only_json_strings),
         cmocka_unit_test(test_patterns_that_match_nothing),
         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_long_ones_are_refused),
+        cmocka_unit_test(test_work_is_bounded_in_all),
         cmocka_unit_test(test_random_patterns),
         cmocka_unit_test(test_lack_of_memory),
     };
