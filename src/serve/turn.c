@@ -96,6 +96,7 @@ static bool in_mask(const turn *t, uint32_t token) {
 static bool allows(void *context, uint32_t token) {
     turn *t = context;
     gptoss_error err;
+    if (!constraint_runs_short(t->constraint) && constraint_allows(t->constraint, token)) return true;
     if (constraint_mask(t->constraint, t->mask, &err) != GPTOSS_OK || in_mask(t, token)) return true;
     if (constraint_runs_short(t->constraint)) {
         /* Whether the model would go on, and may not for lack of tokens alone. */

@@ -124,6 +124,18 @@ static bool header_is_allowed(const constraint *c, const place *p, uint32_t head
     return kind_is_allowed(p, &c->plan->kinds[c->plan->headers[header].kind]);
 }
 
+/* The first of headers[low, high), which begin alike, whose byte `at` is not below `byte`. */
+static uint32_t first_from(const constraint_header *headers, uint32_t low, uint32_t high, uint32_t at, unsigned byte) {
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if ((uint8_t)headers[middle].text[at] < byte)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* The next byte of a header or of what stands before it; false when it cannot follow. *ended: it was the last. */
 static bool step_header(const constraint *c, place *p, uint8_t byte, bool *ended) {
     *ended = false;
@@ -137,10 +149,8 @@ static bool step_header(const constraint *c, place *p, uint8_t byte, bool *ended
         return true;
     }
     const constraint_header *headers = c->plan->headers;
-    uint32_t low = p->low, high = p->high;
-    while (low < high && (uint8_t)headers[low].text[p->at] != byte) low++;
-    uint32_t end = low;
-    while (end < high && (uint8_t)headers[end].text[p->at] == byte) end++;
+    uint32_t low = first_from(headers, p->low, p->high, p->at, byte);
+    uint32_t end = first_from(headers, low, p->high, p->at, byte + 1u);
     bool allowed = false;
     for (uint32_t i = low; i < end && !allowed; i++) allowed = header_is_allowed(c, p, i);
     if (!allowed) return false;
@@ -382,10 +392,11 @@ static void end_message(constraint *c, uint32_t token) {
     c->count = 0;
 }
 
-static bool accept_json(constraint *c, const char *bytes, size_t size) {
+/* Where the bytes lead from c->positions, which stay as they are: *count positions, in scratch; NULL when nowhere. */
+static const json_position *try_json(constraint *c, const char *bytes, size_t size, size_t *out) {
     const json_grammar *g = kind_of(c)->grammar;
     size_t count = c->count;
-    json_position *from = c->walk.positions, *to = c->next; /* c->positions stays as it is until all went well */
+    json_position *from = c->walk.positions, *to = c->next;
     memcpy(from, c->positions, count * sizeof *from);
     for (size_t i = 0; i < size && count > 0; i++) {
         json_position *other = from;
@@ -393,23 +404,17 @@ static bool accept_json(constraint *c, const char *bytes, size_t size) {
         from = to;
         to = other;
     }
-    if (count == 0) return false;
-    memcpy(c->positions, from, count * sizeof *from);
-    c->count = count;
-    return true;
+    *out = count;
+    return count ? from : NULL;
 }
 
-static bool accept_header(constraint *c, uint32_t token, const char *bytes, size_t size) {
-    place p = c->place;
-    bool ended = false, special = false;
-    for (unsigned i = 0; i < HARMONY_SPECIALS && !special; i++) {
-        special = token == c->plan->harmony.ids[i];
-        if (special && !step_header(c, &p, (uint8_t)(CONSTRAINT_SPECIAL + i), &ended)) return false;
-    }
-    if (!special && !step_header_text(c, &p, bytes, size)) return false;
-    c->place = p;
-    if (ended) begin_text(c, c->plan->headers[p.low].kind);
-    return true;
+/* Where a token leads in a header or in what stands before it. *ended: it was the header's last. */
+static bool try_header(const constraint *c, uint32_t token, const char *bytes, size_t size, place *p, bool *ended) {
+    *p = c->place;
+    *ended = false;
+    for (unsigned i = 0; i < HARMONY_SPECIALS; i++)
+        if (token == c->plan->harmony.ids[i]) return step_header(c, p, (uint8_t)(CONSTRAINT_SPECIAL + i), ended);
+    return token_mask_has(c->plan->masks->normal, token) && step_header_text(c, p, bytes, size);
 }
 
 static bool accept_text(constraint *c, uint32_t token, const char *bytes, size_t size) {
@@ -418,21 +423,43 @@ static bool accept_text(constraint *c, uint32_t token, const char *bytes, size_t
         return true;
     }
     if (!token_mask_has(c->plan->masks->normal, token)) return false;
-    return !kind_of(c)->grammar || accept_json(c, bytes, size);
+    if (!kind_of(c)->grammar) return true;
+    const json_position *to = try_json(c, bytes, size, &size);
+    if (!to) return false;
+    memcpy(c->positions, to, size * sizeof *to);
+    c->count = size;
+    return true;
+}
+
+static bool accept_header(constraint *c, uint32_t token, const char *bytes, size_t size) {
+    place p;
+    bool ended;
+    if (!try_header(c, token, bytes, size, &p, &ended)) return false;
+    c->place = p;
+    if (ended) begin_text(c, c->plan->headers[p.low].kind);
+    return true;
 }
 
 gptoss_status constraint_accept(constraint *c, uint32_t token, gptoss_error *err) {
     size_t size;
     const char *bytes = tokenizer_bytes(c->plan->masks->tokenizer, token, &size);
-    bool text = bytes && token_mask_has(c->plan->masks->normal, token), good = false;
     if (!bytes || c->place.phase == ENDED) return refuse(token, err);
-    if (c->place.phase == IN_TEXT)
-        good = accept_text(c, token, bytes, size);
-    else if (text || tokenizer_is_special(c->plan->masks->tokenizer, token))
-        good = accept_header(c, token, bytes, size);
+    bool good = c->place.phase == IN_TEXT ? accept_text(c, token, bytes, size) : accept_header(c, token, bytes, size);
     if (!good) return refuse(token, err);
     if (c->place.limited && c->place.tokens > 0) c->place.tokens--;
     return GPTOSS_OK;
+}
+
+bool constraint_allows(constraint *c, uint32_t token) {
+    size_t size;
+    place p;
+    bool ended;
+    const char *bytes = tokenizer_bytes(c->plan->masks->tokenizer, token, &size);
+    if (!bytes || c->place.phase == ENDED) return false;
+    if (c->place.phase != IN_TEXT) return try_header(c, token, bytes, size, &p, &ended);
+    if (may_end(c) && is_end(c, token)) return true;
+    if (!token_mask_has(c->plan->masks->normal, token)) return false;
+    return !kind_of(c)->grammar || try_json(c, bytes, size, &size);
 }
 
 constraint_state constraint_where(const constraint *c) {

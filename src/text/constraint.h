@@ -55,6 +55,9 @@ uint64_t constraint_least(const constraint *c);
 /* Fills mask[m->words]: bit i % 64 of word i / 64 says whether token i is allowed. */
 gptoss_status constraint_mask(constraint *c, uint64_t *mask, gptoss_error *err);
 
+/* Whether a token is allowed, as far as there is no limit: what a mask would say, without making one. */
+bool constraint_allows(constraint *c, uint32_t token);
+
 /* Whether the limit takes tokens away now, and the mask as it would be without one. */
 bool constraint_runs_short(const constraint *c);
 gptoss_status constraint_mask_unlimited(constraint *c, uint64_t *mask, gptoss_error *err);

@@ -97,15 +97,17 @@ static void measure_many(bench *b, const char *name, const char *start, const ch
 }
 
 static void measure_functions(bench *b) {
-    static harmony_function functions[128];
-    static char names[128][32];
-    for (int i = 0; i < 128; i++) {
+    static harmony_function functions[1000];
+    static char names[1000][32];
+    for (int i = 0; i < 1000; i++) {
         snprintf(names[i], sizeof names[i], "get_thing_%d", i);
         functions[i].name = names[i];
     }
     measure(b, "headers with 128 functions", &(constraint_rules){.functions = functions, .function_count = 128});
     measure(b, "one of 128 functions required",
             &(constraint_rules){.functions = functions, .function_count = 128, .choice = CONSTRAINT_REQUIRED});
+    measure(b, "one of 1000 functions required",
+            &(constraint_rules){.functions = functions, .function_count = 1000, .choice = CONSTRAINT_REQUIRED});
 }
 
 static void run(void **state) {
@@ -140,6 +142,8 @@ static void run(void **state) {
         128, "]}}");
     measure_many(&b, "anyOf 128 strings", "{\"type\":\"array\",\"items\":{\"anyOf\":[",
                  "{\"type\":\"string\",\"maxLength\":#}", 128, "]}}");
+    measure_many(&b, "anyOf 64 patterns", "{\"type\":\"array\",\"items\":{\"anyOf\":[",
+                 "{\"type\":\"string\",\"pattern\":\"^([a-z ]|#)*$\"}", 64, "]}}");
     measure_functions(&b);
     token_mask_close(b.masks);
     tokenizer_close(b.tokenizer);
