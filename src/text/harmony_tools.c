@@ -7,9 +7,12 @@
 #include "gguf/vocab_map.h"
 #include "text/schema_ref.h"
 
+/* What definitions may add where they are referred to; further ones are called by their names, or the text could
+ * explode. */
 enum {
-    MAX_DEPTH = 32,      /* nested schemas; what lies deeper is "any" */
-    MAX_REFERENCES = 500 /* of a function that are spelled out; the others become names, or the text could explode */
+    MAX_DEPTH = 32,       /* nested schemas; what lies deeper is "any" */
+    MAX_REFERENCES = 500, /* of a function that are spelled out */
+    MAX_SPELLED = 1 << 20 /* bytes of all functions' text before no more are: twice the longest context */
 };
 
 /* The text being written and the schemas that surround the one at hand. */
@@ -19,6 +22,7 @@ typedef struct writer {
     const cJSON *open[MAX_DEPTH];   /* the definitions being spelled out */
     int open_count;                 /* ... of which there are so many */
     int references;                 /* spelled out so far */
+    size_t begin;                   /* of the text in out */
     int depth;                      /* of nested schemas */
     char indent[4 * MAX_DEPTH + 1]; /* of the lines of the innermost object */
 } writer;
@@ -120,10 +124,12 @@ static gptoss_status index_required(const cJSON *object, vocab_map *out, gptoss_
     return GPTOSS_OK;
 }
 
+static bool is_long(const writer *w) { return w->out->size - w->begin > MAX_SPELLED; }
+
 /* A property's own description, or that of the definition it refers to. */
 static const char *describe(const writer *w, const cJSON *property) {
     const char *own = get_text(property, "description");
-    return own ? own : get_text(schema_ref_find(w->root, get_text(property, "$ref")), "description");
+    return own || is_long(w) ? own : get_text(schema_ref_find(w->root, get_text(property, "$ref")), "description");
 }
 
 /* One property of an object: comments above it, then "name?: type, // default: x". */
@@ -206,7 +212,7 @@ static gptoss_status put_array(writer *w, const cJSON *schema, gptoss_error *err
 static gptoss_status put_reference(writer *w, const char *ref, gptoss_error *err) {
     const cJSON *target = schema_ref_find(w->root, ref);
     if (!target) return put(w, "any", err);
-    bool within = w->references++ >= MAX_REFERENCES || w->open_count == MAX_DEPTH;
+    bool within = w->references++ >= MAX_REFERENCES || w->open_count == MAX_DEPTH || is_long(w);
     for (int i = 0; i < w->open_count; i++) within |= w->open[i] == target;
     if (within) return put(w, target == w->root ? "object" : schema_ref_name(ref), err);
     w->open[w->open_count++] = target;
@@ -258,7 +264,7 @@ static gptoss_status put_function(writer *w, const harmony_function *function, g
 }
 
 gptoss_status harmony_tools_write(const harmony_function *functions, size_t count, buffer *out, gptoss_error *err) {
-    writer w = {.out = out};
+    writer w = {.out = out, .begin = out->size};
     TRY(put(&w, "# Tools\n\n## functions\n\nnamespace functions {\n\n", err));
     for (size_t i = 0; i < count; i++) TRY(put_function(&w, &functions[i], err));
     return put(&w, "} // namespace functions", err);

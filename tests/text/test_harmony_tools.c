@@ -155,6 +155,35 @@ static void test_exploding_references_end_in_names(void **state) {
 }
 
 /* As deep as cJSON reads: neither the stack nor the output explodes. */
+/* Long definitions are spelled out, and described, until the text is as long as any context. */
+static void test_long_definitions_end_in_names(void **state) {
+    (void)state;
+    enum { LENGTH = 100000, TIMES = 400, MOST = 2 << 20 };
+    buffer schema = {0}, text = {0};
+    char *words = malloc(LENGTH + 1);
+    assert_non_null(words);
+    memset(words, 'x', LENGTH);
+    words[LENGTH] = '\0';
+    assert_ok(buffer_printf(
+        &schema, err,
+        "{\"type\":\"object\",\"$defs\":{\"d\":{\"description\":\"%s\",\"const\":\"%s\"}},\"properties\":{", words,
+        words));
+    for (int i = 0; i < TIMES; i++)
+        assert_ok(buffer_printf(&schema, err, "%s\"p%d\":{\"$ref\":\"#/$defs/d\"}", i ? "," : "", i));
+    assert_ok(buffer_append_text(&schema, "}}", err));
+    cJSON *parameters = cJSON_Parse(schema.data);
+    const harmony_function functions[] = {{.name = "f", .parameters = parameters},
+                                          {.name = "g", .parameters = parameters}};
+    assert_ok(harmony_tools_write(functions, 2, &text, err));
+    assert_true(text.size > MOST / 2 && text.size < MOST);
+    assert_non_null(strstr(text.data, "p0?: \"xxx"));
+    assert_non_null(strstr(text.data, "p399?: d,"));
+    cJSON_Delete(parameters);
+    buffer_free(&schema);
+    buffer_free(&text);
+    free(words);
+}
+
 static void test_deep_schemas_end_in_any(void **state) {
     (void)state;
     buffer schema = {0}, text = {0};
@@ -176,6 +205,7 @@ int main(void) {
         cmocka_unit_test(test_order_and_required),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_exploding_references_end_in_names),
+        cmocka_unit_test(test_long_definitions_end_in_names),
         cmocka_unit_test(test_deep_schemas_end_in_any),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
