@@ -54,6 +54,8 @@ static gptoss_status read_biases(const cJSON *body, uint32_t n_vocab, answer_opt
     if (!biases || !biases->child) return GPTOSS_OK;
     size_t count = 0;
     for (const cJSON *item = biases->child; item; item = item->next) count++;
+    if (count > n_vocab)
+        return failure_field(why, "logit_bias", "logit_bias names more tokens than the %u there are", n_vocab);
     TRY(mem_array(count, sizeof *o->biases, "logit_bias", &o->biases, &why->error));
     count = 0;
     for (const cJSON *item = biases->child; item; item = item->next)
@@ -76,6 +78,8 @@ static gptoss_status read_stops(const cJSON *body, answer_options *o, failure *w
          item = item->next) {
         if (!cJSON_IsString(item) || !item->valuestring[0])
             return failure_field(why, "stop", "stop must hold strings that are not empty");
+        if (strlen(item->valuestring) > ANSWER_STOP_BYTES)
+            return failure_field(why, "stop", "stop has a text of more than %d bytes", ANSWER_STOP_BYTES);
         o->stops[o->stop_count++] = item->valuestring;
     }
     return GPTOSS_OK;

@@ -7,7 +7,7 @@
 #include "engine/sampler.h"
 #include "serve/json_input.h"
 
-enum { ANSWER_CHOICES = 16, ANSWER_STOPS = 16 };
+enum { ANSWER_CHOICES = 16, ANSWER_STOPS = 16, ANSWER_STOP_BYTES = 1000 };
 
 typedef struct answer_options {
     sampler_settings sampling;

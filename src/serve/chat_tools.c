@@ -4,7 +4,11 @@
 #include "base/mem.h"
 #include "serve/chat_request.h"
 
-enum { NAME_BYTES = 64 };
+enum {
+    NAME_BYTES = 64,
+    MOST_FUNCTIONS = 1024,
+    MOST_VALUES = 1 << 15 /* in all schemas: "$ref"s are looked for among them, one by one */
+};
 
 static bool is_name(const char *name) {
     size_t size = strlen(name);
@@ -63,14 +67,31 @@ static gptoss_status read_tool(chat_request *r, const cJSON *tool, json_path pat
     return GPTOSS_OK;
 }
 
+/* Objects, arrays, names and all else that a schema consists of. */
+static size_t count_values(const cJSON *schema) {
+    size_t count = 1;
+    for (const cJSON *child = schema ? schema->child : NULL; child; child = child->next) count += count_values(child);
+    return count;
+}
+
+static gptoss_status check_values(const char *field, size_t values, failure *why) {
+    if (values <= MOST_VALUES) return GPTOSS_OK;
+    return failure_field(why, field, "%s has schemas of more than %d values", field, MOST_VALUES);
+}
+
 static gptoss_status read_functions(chat_request *r, failure *why) {
     const cJSON *tools = NULL;
+    size_t values = 0;
     TRY(json_input_array(r->body, "", "tools", &tools, why));
     if (!tools || !tools->child) return GPTOSS_OK;
-    TRY(mem_array((size_t)cJSON_GetArraySize(tools), sizeof *r->functions, "tools", &r->functions, &why->error));
+    int count = cJSON_GetArraySize(tools);
+    if (count > MOST_FUNCTIONS)
+        return failure_field(why, "tools", "there are %d tools, but at most %d are supported", count, MOST_FUNCTIONS);
+    TRY(mem_array((size_t)count, sizeof *r->functions, "tools", &r->functions, &why->error));
     for (const cJSON *tool = tools->child; tool; tool = tool->next)
         TRY(read_tool(r, tool, json_path_item("tools", r->prompt.function_count), why));
-    return GPTOSS_OK;
+    for (size_t i = 0; i < r->prompt.function_count; i++) values += count_values(r->functions[i].parameters);
+    return check_values("tools", values, why);
 }
 
 /* The function that `choice` (at `path`) names, which must be one of the tools. */
@@ -172,7 +193,7 @@ static gptoss_status read_schema(chat_request *r, const cJSON *holder, const cha
     TRY(json_input_object(holder, path, "schema", &p->format_schema, why));
     if (!p->format_schema) return failure_field(why, where.text, "%s is missing", where.text);
     r->rules.schema = p->format_schema;
-    return GPTOSS_OK;
+    return check_values(where.text, count_values(p->format_schema), why);
 }
 
 gptoss_status chat_request_read_format(chat_request *r, const cJSON *format, failure *why) {

@@ -8,7 +8,8 @@
 
 enum { FIELDS_COMPARED = 64 };
 
-/* What cJSON does not look at before it recurses or cuts a text: depth, and the escape of NUL. */
+/* What cJSON does not look at before it recurses, allocates or cuts a text: depth, the number of values, and the
+ * escape of NUL. */
 static gptoss_status check_text(const buffer *body, failure *why) {
     if (body->size == 0)
         return failure_set(why, 400, NULL, "invalid_json", "the body is empty: it must be a JSON object");
@@ -16,7 +17,7 @@ static gptoss_status check_text(const buffer *body, failure *why) {
         return failure_set(why, 400, NULL, "invalid_json", "the body is not valid UTF-8");
     if (memchr(body->data, '\0', body->size))
         return failure_set(why, 400, NULL, "invalid_json", "the body holds a NUL byte");
-    int depth = 0;
+    int depth = 0, values = 1;
     bool in_string = false;
     for (size_t i = 0; i < body->size; i++) {
         char c = body->data[i];
@@ -37,6 +38,9 @@ static gptoss_status check_text(const buffer *body, failure *why) {
         } else if (!in_string && (c == '}' || c == ']')) {
             depth--;
         }
+        values += !in_string && (c == ',' || c == '{' || c == '[');
+        if (values > JSON_INPUT_VALUES)
+            return failure_set(why, 400, NULL, "invalid_json", "the body holds more than %d values", JSON_INPUT_VALUES);
     }
     return GPTOSS_OK;
 }

@@ -13,11 +13,14 @@
 #include "base/buffer.h"
 #include "serve/failure.h"
 
-enum { JSON_INPUT_DEPTH = 64 }; /* objects and arrays within each other */
+enum {
+    JSON_INPUT_DEPTH = 64,      /* objects and arrays within each other */
+    JSON_INPUT_VALUES = 1 << 19 /* of all kinds: as a tree they take 42 MB */
+};
 
 /* The object that a body holds. It must be valid UTF-8 and JSON with nothing behind it, no deeper than
- * JSON_INPUT_DEPTH, and without infinite numbers, "\u0000" and names given twice in an object of up to 64 fields. *out
- * is the caller's to delete. */
+ * JSON_INPUT_DEPTH, of no more than JSON_INPUT_VALUES values, and without infinite numbers, "\u0000" and names given
+ * twice in an object of up to 64 fields. *out is the caller's to delete. */
 gptoss_status json_input_parse(const buffer *body, cJSON **out, failure *why);
 
 /* "path.name", or "name" where path is "". */

@@ -1,5 +1,7 @@
 #include "serve/json_list.h"
 
+#include <inttypes.h>
+
 gptoss_status json_list_add(json_list *l, cJSON *item, gptoss_error *err) {
     char *text = item ? cJSON_PrintUnformatted(item) : NULL;
     size_t before = l->text.size;
@@ -10,6 +12,11 @@ gptoss_status json_list_add(json_list *l, cJSON *item, gptoss_error *err) {
     if (status != GPTOSS_OK) l->text.size = before;
     cJSON_free(text);
     return status;
+}
+
+gptoss_status json_list_add_numbers(json_list *l, const uint32_t *numbers, size_t count, gptoss_error *err) {
+    for (size_t i = 0; i < count; i++) TRY(buffer_printf(&l->text, err, "%c%" PRIu32, i ? ',' : '[', numbers[i]));
+    return GPTOSS_OK;
 }
 
 cJSON *json_list_copy(const json_list *l) {

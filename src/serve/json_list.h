@@ -4,6 +4,7 @@
 #define SERVE_JSON_LIST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <cjson/cJSON.h>
 
@@ -14,6 +15,9 @@ typedef struct json_list { /* zero-initialize */
 } json_list;
 
 gptoss_status json_list_add(json_list *l, cJSON *item, gptoss_error *err); /* takes the item; NULL: memory ran out */
+
+/* All numbers at once, in a list that is empty. */
+gptoss_status json_list_add_numbers(json_list *l, const uint32_t *numbers, size_t count, gptoss_error *err);
 
 /* The array for a larger tree that is only printed: what it holds cannot be looked into. NULL when memory runs out. */
 cJSON *json_list_copy(const json_list *l);

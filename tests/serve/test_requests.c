@@ -66,6 +66,31 @@ static void limits_depth(void **state) {
     }
 }
 
+/* `count` times `part`, in which each # is the number of the time, with commas between. */
+static void append_many(buffer *out, const char *part, int count) {
+    for (int i = 0; i < count; i++) {
+        if (i) assert_ok(buffer_append_text(out, ",", err));
+        for (const char *c = part; *c; c++)
+            assert_ok(*c == '#' ? buffer_printf(out, err, "%d", i) : buffer_append(out, c, 1, err));
+    }
+}
+
+static void limits_values(void **state) {
+    (void)state;
+    for (int extra = 0; extra < 2; extra++) {
+        buffer text = {0};
+        cJSON *whole;
+        failure why = {0};
+        assert_ok(buffer_append_text(&text, "{\"a\":[\",,[{\",", err)); /* those in texts do not count */
+        append_many(&text, "0", JSON_INPUT_VALUES - 3 + extra);
+        assert_ok(buffer_append_text(&text, "]}", err));
+        assert_int_equal(parse(text.data, &whole, &why), extra ? GPTOSS_BAD_INPUT : GPTOSS_OK);
+        if (extra) assert_non_null(strstr(why.error.text, "more than 524288 values"));
+        if (!extra) cJSON_Delete(whole);
+        buffer_free(&text);
+    }
+}
+
 static chat_request read_chat(const char *text) {
     cJSON *body;
     chat_request r = {0};
@@ -285,6 +310,49 @@ static void names_the_field_that_is_wrong(void **state) {
     }
 }
 
+static void check_too_much(buffer *text, const char *param, const char *words) {
+    cJSON *body;
+    chat_request r;
+    failure why = {0};
+    assert_int_equal(parse(text->data, &body, &why), GPTOSS_OK);
+    assert_int_equal(chat_request_read(body, VOCABULARY, &r, &why), GPTOSS_BAD_INPUT);
+    assert_string_equal(why.param, param);
+    if (!strstr(why.error.text, words)) fail_msg("%s", why.error.text);
+    chat_request_free(&r);
+    buffer_free(text);
+}
+
+static void refuses_too_much(void **state) {
+    (void)state;
+    buffer text = {0};
+    assert_ok(buffer_append_text(&text, "{" HELLO ",\"tools\":[", err));
+    append_many(&text, "{\"type\":\"function\",\"function\":{\"name\":\"f#\"}}", 1025);
+    assert_ok(buffer_append_text(&text, "]}", err));
+    check_too_much(&text, "tools", "at most 1024");
+    assert_ok(buffer_append_text(
+        &text, "{" HELLO ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"$defs\":{",
+        err));
+    append_many(&text, "\"d#\":{\"$ref\":\"x\"}", 20000);
+    assert_ok(buffer_append_text(&text, "}}}}]}", err));
+    check_too_much(&text, "tools", "more than 32768 values");
+    assert_ok(buffer_append_text(
+        &text,
+        "{" HELLO
+        ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"f\",\"schema\":{\"enum\":[",
+        err));
+    append_many(&text, "#", 40000);
+    assert_ok(buffer_append_text(&text, "]}}}}", err));
+    check_too_much(&text, "response_format.json_schema.schema", "more than 32768 values");
+    assert_ok(buffer_append_text(&text, "{" HELLO ",\"stop\":\"", err));
+    for (int i = 0; i < 1001; i++) assert_ok(buffer_append_text(&text, "x", err));
+    assert_ok(buffer_append_text(&text, "\"}", err));
+    check_too_much(&text, "stop", "more than 1000 bytes");
+    assert_ok(buffer_append_text(&text, "{" HELLO ",\"logit_bias\":{", err));
+    append_many(&text, "\"#\":1", VOCABULARY);
+    assert_ok(buffer_append_text(&text, ",\"0000\":1}}", err));
+    check_too_much(&text, "logit_bias", "more tokens than the 1000");
+}
+
 static void shapes_failures(void **state) {
     (void)state;
     failure why = {0};
@@ -381,6 +449,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_json_strictly),
         cmocka_unit_test(limits_depth),
+        cmocka_unit_test(limits_values),
+        cmocka_unit_test(refuses_too_much),
         cmocka_unit_test(reads_options),
         cmocka_unit_test(reads_conversations),
         cmocka_unit_test(reads_tools_and_forms),
