@@ -41,6 +41,12 @@ const answer = await ask({messages, tools, tool_choice: 'none', max_tokens: 100}
 assert.equal(answer.choices[0].message.tool_calls, undefined);
 assert.ok(answer.usage.prompt_tokens > call.usage.prompt_tokens);
 
+// of several functions those that are allowed alone
+const moon = {type: 'function', function: {name: 'get_moon', parameters: {type: 'object', properties: {}}}};
+const allowed_tools = {mode: 'required', tools: [{type: 'function', function: {name: 'get_moon'}}]};
+const allowed = await ask({messages: [messages[0]], tools: [...tools, moon], tool_choice: {type: 'allowed_tools', allowed_tools}, max_tokens: 400});
+for (const one of allowed.choices[0].message.tool_calls) assert.equal(one.function.name, 'get_moon');
+
 // the same call, streamed and put together by the package
 const runner = client.chat.completions.stream({model, temperature: 0, messages: [messages[0]], tools, tool_choice: 'required', max_tokens: 400});
 const streamed = await runner.finalChatCompletion();

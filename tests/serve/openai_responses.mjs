@@ -43,9 +43,16 @@ const items = [];
 for await (const item of client.responses.inputItems.list(second.id, {order: 'asc', limit: 2})) items.push(item.type);
 assert.deepEqual(items, ['message', 'reasoning', 'message', 'message']);
 
+const question = (await client.responses.inputItems.list(first.id)).data[0];
+
 // the same, with the conversation kept by the client
 const history = [{role: 'user', content: 'What is the capital of France?'}, ...first.output, {role: 'user', content: 'And of Italy?'}];
 assert.equal((await create({input: history, store: false})).output_text, second.output_text);
+
+// the same, with the items kept by the server
+const referred = [{type: 'item_reference', id: question.id}, {type: 'item_reference', id: first.output.at(-1).id}];
+assert.equal((await create({input: [...referred, {role: 'user', content: 'And of Italy?'}], store: false, instructions: null})).output_text,
+    second.output_text);
 
 // a call, its result, an answer
 const tools = [{type: 'function', name: 'get_weather', description: 'Get the current weather of a city.', strict: true, parameters: {

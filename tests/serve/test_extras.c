@@ -173,6 +173,20 @@ static void refuses_another_engine(void **state) {
     }
 }
 
+/* A model that cannot write a header is understood nevertheless, and counted. */
+static void counts_what_was_mended(void **state) {
+    (void)state;
+    static const char metric[] = "gptoss_harmony_recoveries_total{kind=\"header\"}";
+    double before = client_metric(server.port, metric);
+    char *body = client_endless_response(server.port, 8, "\"temperature\":0");
+    cJSON *a = ask("/v1/responses", body, 200);
+    assert_string_equal(client_text(a, "output.0.type"), "message");
+    assert_true(strlen(client_text(a, "output.0.content.0.text")) > 0);
+    assert_true(client_metric(server.port, metric) == before + 1);
+    cJSON_Delete(a);
+    free(body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_the_model_hesitates_over),
@@ -180,6 +194,7 @@ int main(void) {
         cmocka_unit_test(tells_it_in_responses),
         cmocka_unit_test(bounds_the_positions_of_a_request),
         cmocka_unit_test(refuses_another_engine),
+        cmocka_unit_test(counts_what_was_mended),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
