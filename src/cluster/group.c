@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "cluster/link.h"
 #include "cluster/tags.h"
 
 enum { SHORT = 16384, GRAIN = 16, AT_ONCE = 64 }; /* floats */
@@ -26,6 +25,7 @@ struct group {
     size_t wrong_bytes; /* of a message that was no part ... */
     int wrong_rank;     /* ... and who sent it; -1: none was */
     double seconds;
+    link_times waits; /* in the midst of them */
 };
 
 /* Where the share of a shard of a long sum begins. */
@@ -81,6 +81,8 @@ void group_begin(group *g) { g->abandoned = false; }
 bool group_is_abandoned(const group *g) { return g->abandoned; }
 
 double group_seconds(const group *g) { return g->seconds; }
+
+link_times group_waits(const group *g) { return g->waits; }
 
 gptoss_status group_fault(const group *g, gptoss_error *err) {
     if (g->wrong_rank < 0) return GPTOSS_OK;
@@ -141,6 +143,21 @@ static void exchange_shares(group *g, float *x, size_t count) {
 
 /* ---- sums ---- */
 
+/* What a sum takes is from begin_timing to end_timing. */
+typedef struct timing {
+    double start;
+    link_times waits;
+} timing;
+
+static timing begin_timing(void) { return (timing){clock_seconds(), link_spent()}; }
+
+static void end_timing(group *g, timing since) {
+    link_times now = link_spent();
+    g->waits.waiting += now.waiting - since.waits.waiting;
+    g->waits.transfer += now.transfer - since.waits.transfer;
+    g->seconds += clock_seconds() - since.start;
+}
+
 /* x[count], which is among the addends, = the sum of all addends, in their order. */
 static void add_up(const group *g, float *x, size_t count) {
     float sum[AT_ONCE];
@@ -155,7 +172,7 @@ static void add_up(const group *g, float *x, size_t count) {
 
 void group_sum(group *g, float *x, size_t count) {
     if (g->grid.shards == 1 || g->abandoned) return;
-    double start = clock_seconds();
+    timing since = begin_timing();
     bool in_shares = count > SHORT;
     if (exchange_parts(g, x, count, in_shares)) {
         uint32_t me = g->grid.shard;
@@ -164,14 +181,14 @@ void group_sum(group *g, float *x, size_t count) {
         add_up(g, mine, in_shares ? share_size(g, count, me) : count);
         if (in_shares) exchange_shares(g, x, count);
     }
-    g->seconds += clock_seconds() - start;
+    end_timing(g, since);
 }
 
 void group_abandon(group *g) {
     bool heard = g->abandoned || g->grid.shards == 1;
     g->abandoned = true;
     if (heard) return;
-    double start = clock_seconds();
+    timing since = begin_timing();
     for (uint32_t s = 0; s < g->grid.shards; s++)
         if (s != g->grid.shard) receive_from(g, s, g->parts[s], g->capacity);
     for (uint32_t s = 0; s < g->grid.shards; s++)
@@ -180,7 +197,7 @@ void group_abandon(group *g) {
         link_wait(&g->in[s]);
         link_wait(&g->out[s]);
     }
-    g->seconds += clock_seconds() - start;
+    end_timing(g, since);
 }
 
 static void sum_for_stage(void *context, float *x, size_t count) { group_sum(context, x, count); }

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cluster/grid.h"
+#include "cluster/link.h"
 #include "model/stage.h"
 
 typedef struct group group;
@@ -39,5 +40,6 @@ gptoss_status group_fault(const group *g, gptoss_error *err);
 
 /* Seconds spent in group_sum and group_abandon so far, most of it waiting for other shards. */
 double group_seconds(const group *g);
+link_times group_waits(const group *g); /* the part of them that was waiting */
 
 #endif

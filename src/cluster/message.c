@@ -1,7 +1,5 @@
 #include "cluster/message.h"
 
-#include "base/clock.h"
-
 static size_t parts_bytes(uint64_t n_tokens, uint64_t n_runs, uint64_t n_copies, uint64_t n_pages) {
     uint64_t bytes = n_tokens * sizeof(wave_token) + n_runs * sizeof(wave_run) + n_copies * sizeof(wave_copy) +
                      n_pages * sizeof(uint32_t);
@@ -69,9 +67,13 @@ bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limi
 }
 
 size_t message_await(MPI_Request *request, rank_figures *waiting) {
-    if (*request == MPI_REQUEST_NULL) return 0;
-    double start = clock_seconds();
-    size_t bytes = link_wait(request);
-    waiting->waited += clock_seconds() - start;
+    int which;
+    return message_await_any(request, 1, &which, waiting);
+}
+
+size_t message_await_any(MPI_Request *requests, int count, int *which, rank_figures *waiting) {
+    double before = link_spent().waiting;
+    size_t bytes = link_wait_any(requests, count, which);
+    waiting->waited += link_spent().waiting - before;
     return bytes;
 }

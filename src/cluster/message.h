@@ -16,11 +16,10 @@
 enum { WAVE_WORK = 1, WAVE_CANCELLED = 2, WAVE_STOP = 3 };
 
 typedef struct wave_header {
+    uint64_t number; /* counts waves, and never wraps; jobs and results have their wave's */
     uint32_t kind;
-    uint32_t number; /* counts waves; jobs and results have their wave's */
     uint32_t n_tokens, n_runs, n_copies, n_pages;
     uint32_t logits_rows;
-    uint32_t reserved;    /* so that what is behind it begins on a cache line */
     rank_figures figures; /* of a result's sender */
 } wave_header;
 _Static_assert(sizeof(wave_header) == 64, "wave header");
@@ -51,7 +50,8 @@ bool message_wave_fits(const wave *w, const wave_limits *limits, uint32_t most_r
 bool message_is_wave(wave_header *m, size_t bytes, size_t width, const wave_limits *limits, uint32_t most_rows,
                      uint32_t *marks);
 
-/* link_wait, whose seconds are added to the figures of who waits. */
+/* link_wait and link_wait_any, whose seconds go to the figures of who waits. */
 size_t message_await(MPI_Request *request, rank_figures *waiting);
+size_t message_await_any(MPI_Request *requests, int count, int *which, rank_figures *waiting);
 
 #endif

@@ -14,7 +14,8 @@ struct output {
 
     wave_header **jobs; /* [n_jobs], owned: a ring on the source, where all waves under way have room; elsewhere one */
     MPI_Request *offered; /* [n_jobs][ranks], owned: jobs on their way; on the source alone */
-    uint32_t n_jobs, offers, served;
+    uint32_t n_jobs;
+    uint64_t offers, served;
 
     /* not on rank 0: its results, which are kept in case that logits are fetched: [depth], owned, a ring by the number
      * of the wave */
@@ -29,7 +30,7 @@ struct output {
     float *own, *logits;              /* [rows][this rank's], NULL when these are all; [rows][all], owned */
     shortlist *lists;                 /* [rows], owned, as the next */
     logits_row *rows;                 /* of the wave that was collected last, whose number is: */
-    uint32_t collected;
+    uint64_t collected;
 };
 
 static rank_figures *own_figures(const output *o) { return &o->config.figures[o->config.cluster.rank]; }
@@ -184,7 +185,7 @@ static bool make_lists(output *o, const logits_wish *wishes, uint32_t rows, cons
 static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists) {
     uint32_t rows = job->logits_rows;
     double start = clock_seconds();
-    trace_begin(o->trace, TRACE_OUTPUT, job->number, rows, rows);
+    trace_begin(o->trace, TRACE_OUTPUT, (uint32_t)job->number, rows, rows);
     memset(lists, 0, rows * sizeof *lists);
     stage_logits(o->stage, message_job_rows(job), rows, logits);
     bool all = make_lists(o, message_wishes(job), rows, logits, lists);
@@ -195,7 +196,7 @@ static bool work_on(output *o, wave_header *job, float *logits, shortlist *lists
 
 /* This rank's part of a job, sent to rank 0. The result in its place was that of a wave collected long ago. */
 static void do_job(output *o, wave_header *job) {
-    uint32_t place = job->number % o->config.depth, rows = job->logits_rows;
+    uint32_t place = (uint32_t)(job->number % o->config.depth), rows = job->logits_rows;
     wave_header *result = o->results[place];
     message_await(&o->result_sent[place], own_figures(o));
     *result = *job;
@@ -270,8 +271,8 @@ static gptoss_status find_job(output *o, const wave_header *asked, wave_header *
     uint32_t rows = is_work ? asked->logits_rows : 0;
     if (got != message_job_bytes(rows, c->d_model) || job->number != asked->number || job->logits_rows != rows ||
         (!is_work && job->kind != WAVE_CANCELLED))
-        return error_set(err, GPTOSS_PEER, "rank %d offered another job than that of wave %u", c->source,
-                         asked->number);
+        return error_set(err, GPTOSS_PEER, "rank %d offered another job than that of wave %llu", c->source,
+                         (unsigned long long)asked->number);
     return GPTOSS_OK;
 }
 
@@ -322,7 +323,9 @@ static gptoss_status take_part(output *o, int rank, wave_header *job, bool all, 
         sound = shortlist_is_valid(list, begin, width);
         if (sound) shortlist_merge(&o->lists[i], list, logits_wish_list(&wishes[i]));
     }
-    if (!sound) return error_set(err, GPTOSS_PEER, "rank %d answered another wave than number %u", rank, job->number);
+    if (!sound)
+        return error_set(err, GPTOSS_PEER, "rank %d answered another wave than number %llu", rank,
+                         (unsigned long long)job->number);
     if (all) place_part(o, rank, 0, rows, message_logits(part));
     o->config.figures[rank] = part->figures;
     return GPTOSS_OK;
@@ -379,7 +382,8 @@ gptoss_status output_fetch(output *o, uint32_t row, float **logits, gptoss_error
         size_t got = message_await(&o->coming[r], own_figures(o));
         message_await(&o->fetch_sent[r], own_figures(o));
         if (got != width_of(o, r) * sizeof(float) && status == GPTOSS_OK)
-            status = error_set(err, GPTOSS_PEER, "rank %d sent other logits than those of wave %u", r, o->collected);
+            status = error_set(err, GPTOSS_PEER, "rank %d sent other logits than those of wave %llu", r,
+                               (unsigned long long)o->collected);
     }
     return status;
 }

@@ -35,7 +35,7 @@ struct pipeline {
 
     /* on rank 0, where each wave under way has a slot */
     MPI_Request *sent; /* [n_slots][shards], owned: to the shards of the first stage and, as 0, to the next stage */
-    uint32_t submitted, collected;
+    uint64_t submitted, collected;
 };
 
 static rank_figures *own_figures(const pipeline *p) { return &p->figures[p->cluster.rank]; }
@@ -107,6 +107,7 @@ gptoss_status pipeline_open(const cluster *c, const hparams *hp, stage *s, const
     p->stage = s;
     p->config = *config;
     p->wave_limits = limits;
+    p->submitted = p->collected = config->first_wave;
     gptoss_status status = open_parts(p, err);
     if (status != GPTOSS_OK) {
         pipeline_close(p);
@@ -153,7 +154,7 @@ static gptoss_status advance(pipeline *p, wave_header *message, bool *whole, gpt
     const wave w = message_wave(message);
     float *x = message_activations(message);
     double start = clock_seconds(), sums = group_seconds(g);
-    trace_begin(p->trace, TRACE_LAYERS, message->number, w.n_tokens, w.n_runs);
+    trace_begin(p->trace, TRACE_LAYERS, (uint32_t)message->number, w.n_tokens, w.n_runs);
     group_begin(g);
     if (is_first(p)) stage_embed(p->stage, w.tokens, w.n_tokens, x);
     if (stage_forward(p->stage, &w, x) != GPTOSS_OK) group_abandon(g);
@@ -167,9 +168,9 @@ static gptoss_status advance(pipeline *p, wave_header *message, bool *whole, gpt
 
 /* ---- rank 0 ---- */
 
-static wave_header *slot_of(const pipeline *p, uint32_t number) { return p->slots[number % p->n_slots]; }
+static wave_header *slot_of(const pipeline *p, uint64_t number) { return p->slots[number % p->n_slots]; }
 
-static MPI_Request *sent_of(const pipeline *p, uint32_t number) {
+static MPI_Request *sent_of(const pipeline *p, uint64_t number) {
     return p->sent + (size_t)(number % p->n_slots) * p->config.grid.shards;
 }
 
@@ -284,9 +285,7 @@ static gptoss_status serve_until_stopped(pipeline *p, gptoss_error *err) {
         listen_for_wave(p, next);
         output_listen(p->output);
         if (output_serve_own(p->output)) continue;
-        double start = clock_seconds();
-        size_t bytes = link_wait_any(p->requests, REQUESTS, &which);
-        own_figures(p)->waited += clock_seconds() - start;
+        size_t bytes = message_await_any(p->requests, REQUESTS, &which, own_figures(p));
         if (which < OUTPUT_REQUESTS) TRY(output_serve(p->output, which, bytes, err));
         if (which != WAVE) continue;
         uint32_t slot = next;

@@ -22,6 +22,7 @@ typedef struct pipeline_config {
     group *group;                  /* of its stage, whose sums are its group_sum; borrowed */
     uint32_t logits_rows;          /* logits wanted of a wave, at most; 1 to the stages' chunk */
     const uint32_t *output_begins; /* [ranks + 1], copied: rank r's stage computes logits [r's, the next one's) */
+    uint64_t first_wave;           /* the number that waves are counted from */
 } pipeline_config;
 
 /* Collective, with equal config but for the grid's stage and shard, and equal stage_limits(), on every rank. `s` is

@@ -186,12 +186,13 @@ typedef gptoss_status work(bench *b, const job *j, gptoss_error *err);
 static bench_times read_clocks(const engine *e) {
     stage_times spent = stage_spent(e->stage);
     link_times links = link_spent();
-    double sums = group_seconds(e->group), outside = links.waiting > sums ? 1 - sums / links.waiting : 0;
+    link_times sums = group_waits(e->group);
+    double transfer = links.transfer - sums.transfer;
     return (bench_times){.phases = {[BENCH_ATTENTION] = spent.attention,
                                     [BENCH_EXPERTS] = spent.experts,
                                     [BENCH_OUTPUT] = spent.output,
-                                    [BENCH_WAITING] = outside * (links.waiting - links.transfer),
-                                    [BENCH_TRANSFER] = outside * links.transfer}};
+                                    [BENCH_WAITING] = links.waiting - sums.waiting - transfer,
+                                    [BENCH_TRANSFER] = transfer}};
 }
 
 static bench_times gained(const bench_times *before, bench_times after, double seconds) {
