@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/bench_gantt.h"
 #include "cli/bench_options.h"
 #include "cli/bench_report.h"
 #include "cli/bench_trace.h"
@@ -218,6 +220,14 @@ static gptoss_status finish_report(session *s, gptoss_error *err) {
     return s->plot ? write_plot(s, err) : GPTOSS_OK;
 }
 
+/* A drawing, or by any other name than *.svg a trace. */
+static gptoss_status write_trace(session *s, gptoss_error *err) {
+    const char *path = s->options->trace;
+    size_t length = strlen(path);
+    bool draw = length >= 4 && strcmp(path + length - 4, ".svg") == 0;
+    return (draw ? bench_gantt_write : bench_trace_write)(s->cluster, s->trace, s->trace_file, path, err);
+}
+
 static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
     session s = {.options = o, .cluster = c};
     gptoss_status status = places_find(o->gguf, NULL, c->rank, &s.where, err);
@@ -225,7 +235,7 @@ static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error 
     status = cluster_agree(c, status, err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);
     progress_end(&s.progress);
-    if (status == GPTOSS_OK && s.trace) status = bench_trace_write(c, s.trace, s.trace_file, o->trace, err);
+    if (status == GPTOSS_OK && s.trace) status = write_trace(&s, err);
     if (status == GPTOSS_OK && reports(&s)) status = finish_report(&s, err);
     close_session(&s);
     return status;

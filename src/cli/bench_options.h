@@ -19,7 +19,7 @@ typedef struct bench_options {
     link_option link;
     const char *cpu_bind, *isa;
     const char *plot;     /* an SVG file to write, or NULL */
-    const char *trace;    /* a JSON file to write, or NULL */
+    const char *trace;    /* a file to write, *.svg or JSON, or NULL */
     const char *simulate; /* or NULL */
     bench_pace pace;      /* what it says */
     bool json, csv, help;

@@ -366,6 +366,31 @@ static void an_interrupt_ends_all_ranks(void **state) {
     }
 }
 
+static int occurrences(const char *text, const char *what) {
+    int count = 0;
+    for (; (text = strstr(text, what)); text++) count++;
+    return count;
+}
+
+/* A prompt of four chunks and three steps: seven waves in the layers of each rank. */
+static void a_trace_can_be_a_drawing(void **state) {
+    (void)state;
+    char path[256];
+    buffer picture = {0};
+    snprintf(path, sizeof path, "%s/gptoss-bench-%d.svg", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+    cJSON_Delete(run_json(2, ARGUMENTS("--gguf", MODEL, "--reps", "1", "--gen", "3", "--prompt", "16", "--chunk", "4",
+                                       "--trace", path, "--json")));
+    assert_ok(buffer_read_file(&picture, path, 1 << 20, err));
+    assert_int_equal(strncmp(picture.data, "<svg ", 5), 0);
+    assert_non_null(strstr(picture.data, "</svg>"));
+    assert_int_equal(occurrences(picture.data, ">rank "), 2);
+    assert_int_equal(occurrences(picture.data, ", layers: "), 2 * 7);
+    assert_int_equal(occurrences(picture.data, ", layers: 4 tokens, "), 2 * 4);
+    assert_null(strstr(picture.data, "nan"));
+    buffer_free(&picture);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_tells_speeds_memory_and_start_on_any_ranks),
@@ -378,6 +403,7 @@ int main(void) {
         cmocka_unit_test(simulated_stages_take_their_time),
         cmocka_unit_test(simulated_stages_can_be_measured),
         cmocka_unit_test(a_trace_agrees_with_the_phases),
+        cmocka_unit_test(a_trace_can_be_a_drawing),
         cmocka_unit_test(misuse_is_refused_in_one_line),
         cmocka_unit_test(an_interrupt_ends_all_ranks),
     };
