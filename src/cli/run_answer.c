@@ -339,7 +339,8 @@ static void write_summary(const answer *a, const generate_result *result, figure
     }
 }
 
-/* In one piece: mpirun hands on what it gets as it gets it, and the answer's last words would come in between. */
+/* In one piece: mpirun hands on what it gets as it gets it, and the answer's last words would come in between. Where
+ * standard error is closed nobody wants it. */
 static gptoss_status print_summary(const answer *a, const generate_result *result, figures f, gptoss_error *err) {
     char *text = NULL;
     size_t size = 0;
@@ -347,10 +348,9 @@ static gptoss_status print_summary(const answer *a, const generate_result *resul
     if (!to) return error_set_errno(err, GPTOSS_NO_MEMORY, errno, "cannot format the summary");
     write_summary(a, result, f, to);
     bool written = fclose(to) == 0;
-    gptoss_status status =
-        written ? print_text(text, size, stderr, err) : error_set(err, GPTOSS_NO_MEMORY, "cannot format the summary");
+    if (written) print_text(text, size, stderr, NULL);
     free(text);
-    return status;
+    return written ? GPTOSS_OK : error_set(err, GPTOSS_NO_MEMORY, "cannot format the summary");
 }
 
 gptoss_status answer_finish(answer *a, gptoss_status status, const generate_result *result, gptoss_error *err) {
