@@ -9,9 +9,9 @@
 
 /* ---- turns of a chat ---- */
 
-enum { FIRST = 45, ANSWER = 12, SECOND = 7 };
+enum { FIRST = 45, ANSWER = 12, SECOND = 7, TALK = FIRST + ANSWER + SECOND };
 
-static uint32_t talk[FIRST + ANSWER + SECOND], other[FIRST + 20], third[FIRST + 9];
+static uint32_t talk[TALK], other[FIRST + 20], third[FIRST + 9];
 static asker want_first, want_second, want_other, want_third;
 
 /* A chat's second turn, the same question again, and questions that begin like others. */
@@ -183,7 +183,7 @@ static void leave_the_end_out(void) {
     asker_wait(&first);
     asker_expect_same(&first, &want_first);
     memcpy(other, talk, kept * sizeof *talk);
-    for (uint32_t i = kept; i < FIRST + 20; i++) other[i] = (talk[i] + 1) % asker_model.hp.n_vocab;
+    for (uint32_t i = kept; i < FIRST + 20; i++) other[i] = (talk[i % TALK] + 1) % asker_model.hp.n_vocab;
     asker follow_up = asker_ask(other, FIRST + 20, 9);
     assert_int_equal(follow_up.result.cached_tokens, kept);
     want_second = follow_up;
