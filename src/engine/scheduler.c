@@ -110,7 +110,7 @@ static void publish(scheduler *s) {
 /* ---- the end of a job ---- */
 
 static void forget_seats(scheduler *s, const job *j) {
-    for (uint32_t n = s->collected; n != s->submitted; n++) {
+    for (uint64_t n = s->collected; n != s->submitted; n++) {
         booking *b = &s->bookings[n % s->depth];
         for (uint32_t i = 0; i < b->count; i++)
             if (b->seats[i].job == j) b->seats[i].job = NULL;

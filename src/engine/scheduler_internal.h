@@ -26,7 +26,8 @@ struct scheduler {
     prefix_cache *cache;
     wave wave;         /* being made */
     booking *bookings; /* owned; [depth]: a ring */
-    uint32_t depth, submitted, collected;
+    uint32_t depth;
+    uint64_t submitted, collected; /* waves; never wrap, or the ring would lose its order */
     uint32_t most_running;
     uint32_t next_answer, next_prompt; /* whose turn it is, of the running ones */
     scheduler_stats stats;
