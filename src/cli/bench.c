@@ -208,8 +208,7 @@ static void close_session(session *s) {
 static gptoss_status write_plot(session *s, gptoss_error *err) {
     buffer picture = {0};
     gptoss_status status = bench_report_draw(&s->report, &picture, err);
-    if (status == GPTOSS_OK && (fwrite(picture.data, 1, picture.size, s->plot) != picture.size || fflush(s->plot) != 0))
-        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", s->options->plot);
+    if (status == GPTOSS_OK) status = streams_write(s->plot, s->options->plot, &picture, err);
     buffer_free(&picture);
     return status;
 }

@@ -1,6 +1,5 @@
 #include "cli/bench_gantt.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/mem.h"
+#include "cli/streams.h"
 #include "cli/svg_chart.h"
 
 enum { SPANS = 500 /* of a rank that are drawn */, LEFT = 76, WIDTH = 1000, TOP = 84, ROW = 26, BAR = 18, COLOURS = 6 };
@@ -59,7 +59,6 @@ static double x_of(const gantt *g, double time) { return LEFT + (time - g->begin
 
 /* Layers fill the row, logits its lower half; waiting is left empty. */
 static gptoss_status put_span(const gantt *g, int rank, const trace_span *s, buffer *out, gptoss_error *err) {
-    static const char *const names[TRACE_KINDS] = {"layers", "output", "wait", "transfer"};
     static const int heights[TRACE_KINDS] = {BAR, BAR / 2, 0, BAR / 3};
     if (s->kind >= TRACE_KINDS || heights[s->kind] == 0 || s->begin >= g->end) return GPTOSS_OK;
     double left = x_of(g, s->begin), right = x_of(g, s->end < g->end ? s->end : g->end);
@@ -71,7 +70,8 @@ static gptoss_status put_span(const gantt *g, int rank, const trace_span *s, buf
     return buffer_printf(out, err,
                          " x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"%d\"><title>wave %" PRIu32 ", %s: %" PRIu32
                          " tokens, %.3f ms</title></rect>\n",
-                         left, y, right - left, height, s->wave, names[s->kind], s->tokens, 1e3 * (s->end - s->begin));
+                         left, y, right - left, height, s->wave, trace_kind_name(s->kind), s->tokens,
+                         1e3 * (s->end - s->begin));
 }
 
 static gptoss_status put_axis(const gantt *g, buffer *out, gptoss_error *err) {
@@ -116,8 +116,7 @@ static gptoss_status write_drawing(gantt *g, FILE *to, const char *path, gptoss_
     buffer picture = {0};
     find_end(g);
     gptoss_status status = draw(g, &picture, err);
-    if (status == GPTOSS_OK && (fwrite(picture.data, 1, picture.size, to) != picture.size || fflush(to) != 0))
-        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", path);
+    if (status == GPTOSS_OK) status = streams_write(to, path, &picture, err);
     buffer_free(&picture);
     return status;
 }

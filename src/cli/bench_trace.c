@@ -16,15 +16,14 @@ static void begin_event(writer *w) {
 }
 
 static void write_span(writer *w, int rank, const trace_span *s) {
-    static const char *const names[TRACE_KINDS] = {"layers", "output", "wait", "transfer"};
     static const char *const categories[TRACE_KINDS] = {"compute", "compute", "wait", "transfer"};
     if (s->kind >= TRACE_KINDS) return;
     begin_event(w);
     fprintf(w->to,
             "{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":0,\"ts\":%.3f,\"dur\":%.3f,"
             "\"args\":{\"wave\":%" PRIu32 ",\"tokens\":%" PRIu32 ",\"sequences\":%" PRIu32 "}}",
-            names[s->kind], categories[s->kind], rank, 1e6 * (s->begin - w->origin), 1e6 * (s->end - s->begin), s->wave,
-            s->tokens, s->sequences);
+            trace_kind_name(s->kind), categories[s->kind], rank, 1e6 * (s->begin - w->origin),
+            1e6 * (s->end - s->begin), s->wave, s->tokens, s->sequences);
 }
 
 static void write_rank(void *context, int rank, const trace_span *spans, size_t count, uint64_t lost) {

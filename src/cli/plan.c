@@ -189,8 +189,9 @@ static gptoss_status show(const arguments *a, const plan_report *r, gptoss_error
     gptoss_status status = plan_report_draw(r, &picture, err);
     FILE *f = NULL;
     if (status == GPTOSS_OK) status = streams_create("--svg", a->svg, &f, err);
-    bool written = f && fwrite(picture.data, 1, picture.size, f) == picture.size;
-    if (f && (fclose(f) != 0 || !written)) status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", a->svg);
+    if (status == GPTOSS_OK) status = streams_write(f, a->svg, &picture, err);
+    if (f && fclose(f) != 0 && status == GPTOSS_OK)
+        status = error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", a->svg);
     buffer_free(&picture);
     return status;
 }

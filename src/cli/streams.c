@@ -45,3 +45,8 @@ gptoss_status streams_create(const char *flag, const char *path, FILE **out, gpt
     *out = f;
     return GPTOSS_OK;
 }
+
+gptoss_status streams_write(FILE *to, const char *path, const buffer *b, gptoss_error *err) {
+    if (fwrite(b->data, 1, b->size, to) == b->size && fflush(to) == 0) return GPTOSS_OK;
+    return error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", path);
+}

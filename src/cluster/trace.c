@@ -19,6 +19,11 @@ struct trace {
     trace_span work; /* under way while `working` */
 };
 
+const char *trace_kind_name(uint32_t kind) {
+    static const char *const names[TRACE_KINDS] = {"layers", "output", "wait", "transfer"};
+    return names[kind];
+}
+
 gptoss_status trace_open(size_t capacity, trace **out, gptoss_error *err) {
     trace *t;
     TRY(mem_array(1, sizeof *t, "trace", &t, err));

@@ -14,6 +14,8 @@ typedef enum trace_kind {
     TRACE_KINDS
 } trace_kind;
 
+const char *trace_kind_name(uint32_t kind); /* "layers"; kind < TRACE_KINDS */
+
 /* Spans of a rank do not overlap, and come in order. Also their form in messages. */
 typedef struct trace_span {
     double begin, end; /* seconds, by link_now() */
