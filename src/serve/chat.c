@@ -151,21 +151,20 @@ gptoss_status route_apply_template(exchange *x, const char *rest, failure *why) 
     chat_request r;
     tokens ids = {0};
     buffer text = {0};
-    json_list list = {0};
+    cJSON *list;
     (void)rest;
     TRY(json_input_parse(&x->body, &body, why));
     gptoss_status status = chat_request_read(body, tokenizer_count(x->server->model.tokenizer), &r, why);
     if (status == GPTOSS_OK) status = harmony_render(x->server->model.harmony, &r.prompt, &ids, &why->error);
     if (status == GPTOSS_OK) status = harmony_render_text(&r.prompt, &text, &why->error);
-    if (status == GPTOSS_OK) status = json_list_add_numbers(&list, ids.ids, ids.count, &why->error);
+    if (status == GPTOSS_OK) status = json_list_of_numbers(ids.ids, ids.count, &list, &why->error);
     tokens_free(&ids);
     if (status == GPTOSS_OK) {
         cJSON *whole = cJSON_CreateObject();
         cJSON_AddStringToObject(whole, "prompt", text.data);
-        cJSON_AddItemToObject(whole, "tokens", json_list_take(&list));
+        cJSON_AddItemToObject(whole, "tokens", list);
         status = exchange_answer_json(x, 200, whole, why);
     }
-    json_list_free(&list);
     buffer_free(&text);
     chat_request_free(&r);
     return status;

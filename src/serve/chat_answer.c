@@ -108,12 +108,6 @@ static gptoss_status add_call(chat_choice *c, const letter *l, gptoss_error *err
     return buffer_append(&call->name, l->data, l->size, err);
 }
 
-static turn_logprob read_logprob(const letter *l) {
-    turn_logprob p;
-    memcpy(&p, l->data, sizeof p);
-    return p;
-}
-
 gptoss_status chat_choice_add(chat_choice *c, const letter *l, const tokenizer *t, uint32_t n_top, gptoss_error *err) {
     switch ((turn_letter)l->kind) {
     case TURN_REASONING: return buffer_append(&c->reasoning, l->data, l->size, err);
@@ -122,7 +116,7 @@ gptoss_status chat_choice_add(chat_choice *c, const letter *l, const tokenizer *
     case TURN_ARGUMENTS: return buffer_append(&c->calls[c->call_count - 1].arguments, l->data, l->size, err);
     default: break;
     }
-    turn_logprob p = read_logprob(l);
+    turn_logprob p = turn_read_logprob(l);
     if (l->kind == TURN_TELEMETRY) return json_list_add(&c->telemetry, chat_telemetry_json(t, &p), err);
     return json_list_add(&c->logprobs, chat_logprob_json(t, &p, n_top), err);
 }
@@ -235,14 +229,14 @@ gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *
     case TURN_CALL: delta = call_delta(l, (*calls)++, true); break;
     case TURN_ARGUMENTS: delta = call_delta(l, *calls - 1, false); break;
     case TURN_LOGPROB: {
-        turn_logprob p = read_logprob(l);
+        turn_logprob p = turn_read_logprob(l);
         delta = cJSON_CreateObject();
         logprobs = cJSON_CreateArray();
         cJSON_AddItemToArray(logprobs, chat_logprob_json(t, &p, n_top));
         break;
     }
     case TURN_TELEMETRY: {
-        turn_logprob p = read_logprob(l);
+        turn_logprob p = turn_read_logprob(l);
         delta = cJSON_CreateObject();
         telemetry = cJSON_CreateArray();
         cJSON_AddItemToArray(telemetry, chat_telemetry_json(t, &p));

@@ -172,8 +172,7 @@ static gptoss_status read_request(completion *c, failure *why) {
 /* ---- what the model writes ---- */
 
 static gptoss_status add_logprob(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
-    turn_logprob p;
-    memcpy(&p, l->data, sizeof p);
+    turn_logprob p = turn_read_logprob(l);
     cJSON *whole = chat_logprob_json(c->server->model.tokenizer, &p, c->n_top);
     cJSON *top = cJSON_CreateObject(), *item;
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(whole, "top_logprobs")) {
@@ -194,8 +193,7 @@ static gptoss_status add_logprob(completion *c, completion_choice *k, const lett
 }
 
 static gptoss_status add_telemetry(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
-    turn_logprob p;
-    memcpy(&p, l->data, sizeof p);
+    turn_logprob p = turn_read_logprob(l);
     return json_list_add(&k->telemetry, chat_telemetry_json(c->server->model.tokenizer, &p), err);
 }
 

@@ -14,11 +14,6 @@ gptoss_status json_list_add(json_list *l, cJSON *item, gptoss_error *err) {
     return status;
 }
 
-gptoss_status json_list_add_numbers(json_list *l, const uint32_t *numbers, size_t count, gptoss_error *err) {
-    for (size_t i = 0; i < count; i++) TRY(buffer_printf(&l->text, err, "%c%" PRIu32, i ? ',' : '[', numbers[i]));
-    return GPTOSS_OK;
-}
-
 cJSON *json_list_copy(const json_list *l) {
     json_list whole = {0};
     if (json_list_is_empty(l)) return cJSON_CreateArray();
@@ -36,3 +31,14 @@ cJSON *json_list_take(json_list *l) {
 }
 
 void json_list_free(json_list *l) { buffer_free(&l->text); }
+
+gptoss_status json_list_of_numbers(const uint32_t *numbers, size_t count, cJSON **out, gptoss_error *err) {
+    json_list l = {0};
+    gptoss_status status = GPTOSS_OK;
+    for (size_t i = 0; i < count && status == GPTOSS_OK; i++)
+        status = buffer_printf(&l.text, err, "%c%" PRIu32, i ? ',' : '[', numbers[i]);
+    if (status == GPTOSS_OK && !(*out = json_list_take(&l)))
+        status = error_set(err, GPTOSS_NO_MEMORY, "out of memory for a part of the answer");
+    json_list_free(&l);
+    return status;
+}

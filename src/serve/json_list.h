@@ -16,9 +16,6 @@ typedef struct json_list { /* zero-initialize */
 
 gptoss_status json_list_add(json_list *l, cJSON *item, gptoss_error *err); /* takes the item; NULL: memory ran out */
 
-/* All numbers at once, in a list that is empty. */
-gptoss_status json_list_add_numbers(json_list *l, const uint32_t *numbers, size_t count, gptoss_error *err);
-
 /* The array for a larger tree that is only printed: what it holds cannot be looked into. NULL when memory runs out. */
 cJSON *json_list_copy(const json_list *l);
 cJSON *json_list_take(json_list *l); /* and empties it */
@@ -26,5 +23,8 @@ cJSON *json_list_take(json_list *l); /* and empties it */
 static inline bool json_list_is_empty(const json_list *l) { return l->text.size == 0; }
 
 void json_list_free(json_list *l); /* and empties it */
+
+/* Such an array of numbers, the caller's. */
+gptoss_status json_list_of_numbers(const uint32_t *numbers, size_t count, cJSON **out, gptoss_error *err);
 
 #endif

@@ -197,16 +197,14 @@ static gptoss_status add_call(responses_answer *a, const letter *l, gptoss_error
 }
 
 static gptoss_status add_logprob(responses_answer *a, const letter *l, gptoss_error *err) {
-    turn_logprob p;
-    memcpy(&p, l->data, sizeof p);
+    turn_logprob p = turn_read_logprob(l);
     TRY(json_list_add(&a->token_logprobs, chat_logprob_json(a->tokenizer, &p, a->n_top), err));
     TRY(json_list_add(&a->delta_logprobs, chat_logprob_json(a->tokenizer, &p, a->n_top), err));
     return a->delta.size > 0 ? release_delta(a, err) : GPTOSS_OK;
 }
 
 static gptoss_status add_telemetry(responses_answer *a, const letter *l, gptoss_error *err) {
-    turn_logprob p;
-    memcpy(&p, l->data, sizeof p);
+    turn_logprob p = turn_read_logprob(l);
     TRY(json_list_add(&a->telemetry, chat_telemetry_json(a->tokenizer, &p), err));
     cJSON *event = begin_event("response.telemetry.delta", a->next_event);
     cJSON_AddItemToArray(cJSON_AddArrayToObject(event, "telemetry"), chat_telemetry_json(a->tokenizer, &p));

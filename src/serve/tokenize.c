@@ -12,21 +12,20 @@ gptoss_status route_tokenize(exchange *x, const char *rest, failure *why) {
     cJSON *body;
     const char *content = NULL;
     tokens ids = {0};
-    json_list list = {0};
+    cJSON *list;
     (void)rest;
     TRY(json_input_parse(&x->body, &body, why));
     gptoss_status status = json_input_string(body, "", "content", &content, why);
     if (status == GPTOSS_OK && !content) status = failure_field(why, "content", "content is missing");
     if (status == GPTOSS_OK)
         status = tokenizer_encode(x->server->model.tokenizer, content, strlen(content), &ids, &why->error);
-    if (status == GPTOSS_OK) status = json_list_add_numbers(&list, ids.ids, ids.count, &why->error);
+    if (status == GPTOSS_OK) status = json_list_of_numbers(ids.ids, ids.count, &list, &why->error);
     tokens_free(&ids);
     if (status == GPTOSS_OK) {
         cJSON *whole = cJSON_CreateObject();
-        cJSON_AddItemToObject(whole, "tokens", json_list_take(&list));
+        cJSON_AddItemToObject(whole, "tokens", list);
         status = exchange_answer_json(x, 200, whole, why);
     }
-    json_list_free(&list);
     cJSON_Delete(body);
     return status;
 }

@@ -8,6 +8,12 @@
 #include "base/mem.h"
 #include "text/harmony_borders.h"
 
+turn_logprob turn_read_logprob(const letter *l) {
+    turn_logprob p;
+    memcpy(&p, l->data, sizeof p);
+    return p;
+}
+
 static gptoss_status put(turn *t, turn_letter kind, const void *data, size_t size, gptoss_error *err) {
     return mailbox_put(t->mailbox, kind, t->sender, data, size, err);
 }

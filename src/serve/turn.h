@@ -30,6 +30,8 @@ typedef struct turn_logprob {
     sampler_candidate top[TURN_TOP];
 } turn_logprob;
 
+turn_logprob turn_read_logprob(const letter *l); /* of a TURN_LOGPROB or TURN_TELEMETRY */
+
 typedef struct turn_end {
     const char *finish; /* "stop", "length", "tool_calls"; static */
     uint32_t prompt_tokens, cached_tokens, answer_tokens, reasoning_tokens;
