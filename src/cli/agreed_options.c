@@ -14,9 +14,12 @@ static bool is_one_of(const char *name, const char *const *names) {
 
 static uint64_t mark_of_text(const char *text) { return text ? digest_of(text, strlen(text)).low : 0; }
 
+/* The mark of a list that goes on with a text; the order counts. */
+static uint64_t mark_with(uint64_t mark, const char *text) { return mark * 0x100000001B3u + mark_of_text(text); }
+
 static uint64_t mark_of_texts(const option_texts *list) {
     uint64_t mark = list->count;
-    for (size_t i = 0; i < list->count; i++) mark = mark * 0x100000001B3u + mark_of_text(list->items[i]);
+    for (size_t i = 0; i < list->count; i++) mark = mark_with(mark, list->items[i]);
     return mark;
 }
 
@@ -52,7 +55,7 @@ static gptoss_status compare(const cluster *c, const option *options, size_t cou
 /* Each command has flags of its own. */
 static uint64_t mark_of_command(const option *options, size_t count) {
     uint64_t mark = count;
-    for (size_t i = 0; i < count; i++) mark = mark * 0x100000001B3u + mark_of_text(options[i].name);
+    for (size_t i = 0; i < count; i++) mark = mark_with(mark, options[i].name);
     return mark;
 }
 

@@ -142,7 +142,7 @@ typedef void panel_add(integer_format format, const panel_blocks *p, size_t bloc
 /* An integer_panel of two such passes; `tokens` is known when this is compiled. */
 INLINE void panel_run(integer_format format, row_pass *pass, panel_add *add, const uint8_t *rows, size_t row_bytes,
                       size_t cols, const activation_row *x, size_t tokens, float *y) {
-    size_t all = cols / ACTIVATION_BLOCK, block_bytes = format == INTEGER_MXFP4 ? FP4_BYTES : Q8_BYTES;
+    size_t all = cols / ACTIVATION_BLOCK, block_bytes = block_size(format);
     panel_blocks p;
     memset(y, 0, tokens * PANEL_ROWS * sizeof *y);
     for (size_t first = 0; first < all; first += PANEL_SPAN) {

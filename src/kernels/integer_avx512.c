@@ -79,8 +79,6 @@ INLINE void collect_scales(integer_format format, const panel_place *p, size_t o
  * vector without waiting. */
 enum { SCALES_AHEAD = 8, SCALES_KEPT = 2 * SCALES_AHEAD };
 
-INLINE size_t block_size(integer_format format) { return format == INTEGER_MXFP4 ? FP4_BYTES : Q8_BYTES; }
-
 /* 16 bytes of each row, `offset` behind the place, turned so that word i of row r is lane r of out[i]. */
 INLINE void transpose_words(const panel_place *p, size_t offset, __m512i out[4]) {
     __m512i v[4]; /* v[j]: rows j, 4 + j, 8 + j, 12 + j */

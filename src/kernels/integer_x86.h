@@ -12,6 +12,8 @@
 
 enum { FP4_BYTES = 17, Q8_BYTES = 34, LINE = 64 };
 
+INLINE size_t block_size(integer_format format) { return format == INTEGER_MXFP4 ? FP4_BYTES : Q8_BYTES; }
+
 /* Into the second cache: the first is full of what is being worked on, and waits for few lines at a time. Reading
  * ahead past the end of the weights does no harm. */
 INLINE void prefetch_far(const uint8_t *at, size_t bytes) {
