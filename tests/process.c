@@ -96,6 +96,13 @@ process_result process_run(int ranks, const char *const *arguments, const char *
     return r;
 }
 
+const char *process_last_line(process_result *r) {
+    if (r->out.size == 0) return "";
+    if (r->out.data[r->out.size - 1] == '\n') r->out.data[r->out.size - 1] = '\0';
+    const char *line = strrchr(r->out.data, '\n');
+    return line ? line + 1 : r->out.data;
+}
+
 void process_free(process_result *r) {
     buffer_free(&r->out);
     buffer_free(&r->err);

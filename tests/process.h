@@ -31,6 +31,9 @@ process_result process_wait(process *p, double limit);
 /* argv for `ranks` and the arguments; owned, free() it (the texts are borrowed or static). */
 const char **process_command(int ranks, const char *const *arguments);
 
+/* The last line of its standard output, without its end, which is cut off there; "" when there is none. */
+const char *process_last_line(process_result *r);
+
 void process_free(process_result *r);
 
 /* process_run without input; the test fails unless the process ends with exit_status and writes `out` and `err`

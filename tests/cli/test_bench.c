@@ -33,9 +33,7 @@ static cJSON *run_json(int ranks, const char *const *arguments) {
     process_result r = process_run(ranks, arguments, NULL);
     expect_success(&r);
     assert_true(r.out.size > 2);
-    r.out.data[r.out.size - 1] = '\0';
-    const char *line = strrchr(r.out.data, '\n');
-    cJSON *json = cJSON_Parse(line ? line + 1 : r.out.data);
+    cJSON *json = cJSON_Parse(process_last_line(&r));
     assert_non_null(json);
     process_free(&r);
     return json;

@@ -88,9 +88,7 @@ static cJSON *summary_of(int ranks, const char *goal) {
     process_result r = process_expect(
         ranks, COMMAND("run", "--gguf", PARTED, "--tokens", "5,6,7", "--max-tokens", "1", "--json", "--for", goal), 0,
         "finish_reason", "");
-    r.out.data[r.out.size - 1] = '\0';
-    const char *line = strrchr(r.out.data, '\n');
-    cJSON *summary = cJSON_Parse(line ? line + 1 : r.out.data);
+    cJSON *summary = cJSON_Parse(process_last_line(&r));
     assert_non_null(summary);
     process_free(&r);
     return summary;

@@ -77,6 +77,13 @@ served served_start(int ranks, const char *const *flags) {
     return s;
 }
 
+served served_start_grid(int ranks, int shards, const char *max_kv) {
+    const char *const flags[] = {"--parallel", "4",          "--max-kv", max_kv,     "--threads",
+                                 "1",          "--cpu-bind", "none",     "--shards", shards > 1 ? "2" : "1",
+                                 NULL};
+    return served_start(ranks, flags);
+}
+
 process_result served_stop(served *s) {
     kill(s->rank0, SIGTERM);
     return served_wait(s);

@@ -18,6 +18,9 @@ typedef struct served { /* the program, serving the demo model under mpirun */
 /* Starts it on a free port with the flags given (NULL-terminated), and waits until it listens and is ready. */
 served served_start(int ranks, const char *const *flags);
 
+/* The same for four sequences of max_kv tokens on stages or, where shards are 2, on two shards. */
+served served_start_grid(int ranks, int shards, const char *max_kv);
+
 served served_start_command(const char *const *command); /* the same for a whole command line of one's own */
 
 /* Sends rank 0 a SIGTERM and waits for the end of all: the result of mpirun. */

@@ -15,10 +15,7 @@ static int shards = 1;
 
 static int start(void **state) {
     (void)state;
-    const char *const flags[] = {"--parallel", "4",          "--max-kv", "4096",     "--threads",
-                                 "1",          "--cpu-bind", "none",     "--shards", shards > 1 ? "2" : "1",
-                                 NULL};
-    server = served_start(RANKS, flags);
+    server = served_start_grid(RANKS, shards, "4096");
     return 0;
 }
 

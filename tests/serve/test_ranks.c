@@ -16,10 +16,7 @@ static int shards = 1;
 
 static int start(void **state) {
     (void)state;
-    const char *const flags[] = {"--parallel", "4",          "--max-kv", "8192",     "--threads",
-                                 "1",          "--cpu-bind", "none",     "--shards", shards > 1 ? "2" : "1",
-                                 NULL};
-    server = served_start(RANKS, flags);
+    server = served_start_grid(RANKS, shards, "8192");
     return 0;
 }
 
