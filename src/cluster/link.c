@@ -164,33 +164,48 @@ size_t link_wait(MPI_Request *request) {
     return link_wait_any(request, 1, &which);
 }
 
-/* Whether a stamped message may be looked at; its link_stamp goes to *p. */
-static bool may_be_seen(patience *p, MPI_Request message) {
-    int ignored;
-    link_stamp stamp;
-    if (!stamps_find(study, message, &stamp)) return false;
-    p->sent = stamp.sent;
-    if (stamp.arrives <= p->look) return true;
-    if (stamp.arrives < p->arrival) p->arrival = stamp.arrives;
-    MPI_Request_get_status(message, &ignored, MPI_STATUS_IGNORE); /* goes on fetching it, but leaves it where it is */
+/* Whether a stamped message is here and may be seen by now. */
+static bool has_arrived(patience *p, MPI_Request message, link_stamp *stamp) {
+    int done = 0;
+    if (message == MPI_REQUEST_NULL || !stamps_find(study, message, stamp)) return false;
+    MPI_Request_get_status(message, &done, MPI_STATUS_IGNORE); /* goes on fetching it, but leaves it where it is */
+    if (stamp->arrives <= p->look) return done;
+    if (stamp->arrives < p->arrival) p->arrival = stamp->arrives;
     return false;
 }
 
-static bool is_complete(patience *p, MPI_Request *request, MPI_Status *status) {
-    int done = 0;
-    MPI_Request was = *request;
-    if (was == MPI_REQUEST_NULL || (study && !may_be_seen(p, was))) return false;
-    MPI_Test(request, &done, status);
-    if (done && study) stamps_forget(study, was);
-    return done;
+/* The stamped message that arrived first. One that becomes due during the look must not overtake one before it: all are
+ * looked at as of one moment. Nor must one that MPI fetches during the look: all are looked at again after a find. */
+static bool find_first(patience *p, MPI_Request *requests, int count, int *which, MPI_Status *status) {
+    int done;
+    double first = INFINITY;
+    *which = count;
+    p->look = link_now();
+    for (int look = 0; look < 2 && (look == 0 || *which < count); look++) {
+        for (int i = 0; i < count; i++) {
+            link_stamp stamp;
+            if (!has_arrived(p, requests[i], &stamp) || stamp.arrives >= first) continue;
+            first = stamp.arrives;
+            p->sent = stamp.sent;
+            *which = i;
+        }
+    }
+    if (*which == count) return false;
+    MPI_Request was = requests[*which];
+    MPI_Test(&requests[*which], &done, status);
+    stamps_forget(study, was);
+    return true;
 }
 
-/* All are looked at as of one moment: one that becomes due during the look must not overtake one before it. */
 static bool find_complete(patience *p, MPI_Request *requests, int count, int *which, MPI_Status *status) {
+    int done = 0;
     p->arrival = INFINITY;
-    if (study) p->look = link_now();
-    for (*which = 0; *which < count; ++*which)
-        if (is_complete(p, &requests[*which], status)) return true;
+    if (study) return find_first(p, requests, count, which, status);
+    for (*which = 0; *which < count; ++*which) {
+        if (requests[*which] == MPI_REQUEST_NULL) continue;
+        MPI_Test(&requests[*which], &done, status);
+        if (done) return true;
+    }
     return false;
 }
 
