@@ -64,8 +64,8 @@ static uint64_t page_size(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 static uint64_t page_start(uint64_t offset) { return offset - offset % page_size(); }
 static uint64_t page_end(uint64_t offset) { return page_start(offset + page_size() - 1); }
 
-/* Where a page of the file is not in memory yet, the kernel reads 2 MiB around it into one page, if its file system can:
- * 500 times fewer entries of page tables to walk while weights stream by. Advice: whether it is taken is not our
+/* Where a page of the file is not in memory yet, the kernel reads 2 MiB around it into one page, if its file system
+ * can: 500 times fewer entries of page tables to walk while weights stream by. Advice: whether it is taken is not our
  * concern. */
 static void ask_for_huge_pages(void *address, size_t bytes) {
 #ifdef MADV_HUGEPAGE
