@@ -17,6 +17,7 @@ struct team {
     pthread_t *handles;
     team_work *work;
     void *context;
+    void (*look)(void);    /* see team_between; NULL: nothing to look after */
     atomic_uint round;     /* counts team_run calls; a change tells the members to start */
     atomic_int unfinished; /* members still working on this round */
     atomic_bool closing;
@@ -144,7 +145,10 @@ void team_run(team *t, team_work *work, void *context) {
     }
     work(context, 0, t->threads);
     if (t->threads > 1) await_finish(t);
+    if (t->look) t->look();
 }
+
+void team_between(team *t, void (*look)(void)) { t->look = look; }
 
 void team_share(uint64_t count, uint64_t grain, int worker, int workers, uint64_t *begin, uint64_t *end) {
     uint64_t grains = count / grain + (count % grain != 0);

@@ -21,6 +21,10 @@ int team_size(const team *t);
  * the caller. One caller at a time; `work` must not call team_run. */
 void team_run(team *t, team_work *work, void *context);
 
+/* From now on the thread that calls team_run calls `look` after each: it has to look after what goes on beside the
+ * work. NULL: no more. */
+void team_between(team *t, void (*look)(void));
+
 /* The contiguous share [*begin, *end) of `count` items that falls to one worker, in whole grains of `grain` >= 1 items
  * but for the last grain of all; shares differ by at most one grain. count + grain < 2^64. */
 void team_share(uint64_t count, uint64_t grain, int worker, int workers, uint64_t *begin, uint64_t *end);

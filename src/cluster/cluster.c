@@ -1,6 +1,7 @@
 #include "cluster/cluster.h"
 
 #include <mpi.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,9 @@ gptoss_status cluster_open(bool launched, cluster *out, gptoss_error *err) {
     if (launched) {
         int provided;
         MPI_Comm node;
+        /* Parts of a long message that Open MPI sends at a time, where no process may read another one's memory: each
+         * time takes a look from both ends (link_progress). */
+        setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "64", 0);
         if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
             return error_set(err, GPTOSS_PEER, "MPI does not start");
         MPI_Comm_rank(MPI_COMM_WORLD, &c.rank);

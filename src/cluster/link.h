@@ -37,6 +37,11 @@ size_t link_wait(MPI_Request *request);
  * *which is that index, or `count`, with 0 bytes, when all are MPI_REQUEST_NULL. */
 size_t link_wait_any(MPI_Request *requests, int count, int *which);
 
+/* Goes on with messages that were begun, as a wait would, and returns: is to be called now and then, as often as one
+ * likes, between steps of work. MPI does not move a long message while a rank that sends or awaits it computes, except
+ * where the other one may read its memory. */
+void link_progress(void);
+
 /* Waits for a collective operation that this rank has just started. */
 void link_wait_together(MPI_Request *request);
 

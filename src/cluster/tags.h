@@ -14,6 +14,7 @@ enum {
     TAG_FETCHED,
     TAG_TRACE,
     TAG_CLOCK,
+    TAG_NONE,            /* of no message at all */
     TAG_STAMPS = 1 << 14 /* and on: those of the stamps of messages with the tags above */
 };
 

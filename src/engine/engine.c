@@ -52,6 +52,7 @@ static gptoss_status start_team(engine *e, gptoss_error *err) {
     TRY(choose_cores(e, err));
     TRY(team_open(e->config.threads ? (int)e->config.threads : topology_cores(e->topology), &e->team, err));
     link_use_threads(team_size(e->team));
+    if (e->cluster.size > 1) team_between(e->team, link_progress);
     team_run(e->team, bind_step, e);
     return GPTOSS_OK;
 }

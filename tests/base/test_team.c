@@ -1,4 +1,5 @@
 /* Threads that work together, over and over: every share done once, and everything written seen by the caller. */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -93,6 +94,36 @@ static void sleeping_members_are_woken(void **state) {
     team_close(t); /* all asleep */
 }
 
+static struct {
+    pthread_t thread;
+    const round_work *work;
+    uint32_t looks;
+} looked;
+
+static void look(void) {
+    looked.looks++;
+    assert_true(pthread_equal(pthread_self(), looked.thread));
+    for (int i = 0; i < 3; i++) assert_int_equal(looked.work->seen[i].round, looked.work->round);
+}
+
+static void the_caller_looks_once_after_each_round(void **state) {
+    (void)state;
+    team *t;
+    round_work w = {0};
+    assert_ok(team_open(3, &t, err));
+    looked.thread = pthread_self();
+    looked.work = &w;
+    team_between(t, look);
+    for (w.round = 1; w.round <= 100; w.round++) {
+        team_run(t, note_round, &w);
+        assert_int_equal(looked.looks, w.round);
+    }
+    team_between(t, NULL);
+    team_run(t, note_round, &w);
+    assert_int_equal(looked.looks, 100);
+    team_close(t);
+}
+
 static void teams_open_and_close_without_work(void **state) {
     (void)state;
     for (int i = 0; i < 300; i++) {
@@ -159,6 +190,7 @@ int main(void) {
         cmocka_unit_test(every_member_works_once_a_round),
         cmocka_unit_test(results_of_a_round_reach_every_member_of_the_next),
         cmocka_unit_test(sleeping_members_are_woken),
+        cmocka_unit_test(the_caller_looks_once_after_each_round),
         cmocka_unit_test(teams_open_and_close_without_work),
         cmocka_unit_test(every_failing_allocation_is_survived),
         cmocka_unit_test(shares_cover_everything_evenly_in_grains),

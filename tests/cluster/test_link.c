@@ -1,5 +1,6 @@
 /* Messages between ranks: contents, sizes, order; and what waiting for them costs. */
 #include <math.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -120,6 +121,42 @@ static void dropped_messages_are_left_alone(void **state) {
     link_wait(&sent);
     assert_int_equal(got, neighbour(-1) + 50);
     assert_int_equal(dropped, 7);
+}
+
+/* From rank 0 to rank 1, one of which waits for it, while the other one does nothing but look between two steps of its
+ * work, until it is told in memory that both share. */
+static void long_messages_move_while_a_rank_computes(void **state) {
+    (void)state;
+    enum { BYTES = 3 << 20 };
+    MPI_Win window;
+    MPI_Aint size;
+    int unit;
+    atomic_int *told;
+    MPI_Win_allocate_shared(sizeof *told, 1, MPI_INFO_NULL, MPI_COMM_WORLD, &told, &window);
+    MPI_Win_shared_query(window, 0, &size, &unit, &told);
+    if (world.rank == 0) atomic_init(told, 0);
+    cluster_agree(&world, GPTOSS_OK, NULL);
+    uint8_t *message = message_of(0, BYTES), *got = calloc(BYTES, 1);
+    for (int waits = 0; waits < 2 && world.rank < 2; waits++) {
+        MPI_Request request;
+        if (world.rank == 0)
+            link_send(message, BYTES, 1, 21, &request);
+        else
+            link_receive(got, BYTES, 0, 21, &request);
+        if (world.rank == waits) {
+            link_wait(&request);
+            atomic_fetch_add(told, 1);
+        } else {
+            while (atomic_load(told) == waits) link_progress();
+            link_wait(&request);
+        }
+        if (world.rank == 1) assert_memory_equal(got, message, BYTES);
+        memset(got, 0, BYTES);
+    }
+    free(message);
+    free(got);
+    cluster_agree(&world, GPTOSS_OK, NULL);
+    MPI_Win_free(&window);
 }
 
 /* A rank sends only after its neighbour has waited for a while: the waiting must end all the same. */
@@ -353,6 +390,7 @@ int main(void) {
         cmocka_unit_test(messages_keep_their_order),
         cmocka_unit_test(whatever_comes_first_is_taken),
         cmocka_unit_test(dropped_messages_are_left_alone),
+        cmocka_unit_test(long_messages_move_while_a_rank_computes),
         cmocka_unit_test(long_waits_end),
         cmocka_unit_test(modelled_messages_are_never_early),
         cmocka_unit_test(modelled_messages_do_not_overtake),

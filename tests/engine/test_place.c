@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cluster/link.h"
 #include "engine/engine.h"
 #include "engine/generate.h"
 #include "model/rate.h"
@@ -184,11 +185,39 @@ static void listed_experts_are_checked_against_memory(void **state) {
     }
 }
 
+static void work_nothing(void *context, int worker, int workers) { (void)context, (void)worker, (void)workers; }
+
+/* Rank 0 sends to rank 1 and works until a file tells that all is there. */
+static void long_messages_move_while_the_team_works(void **state) {
+    (void)state;
+    enum { BYTES = 3 << 20 };
+    const engine_config config = {.path = TEST_DATA "/golden/f32.gguf", .threads = 1, .chunk = 8, .logits_rows = 8};
+    engine e;
+    MPI_Request request;
+    char told[128];
+    uint8_t *message = calloc(BYTES, 1);
+    snprintf(told, sizeof told, "%s/told", cache);
+    assert_ok(engine_open(&world, &config, &e, err));
+    if (world.rank == 0) {
+        link_send(message, BYTES, 1, 21, &request);
+        while (access(told, F_OK) != 0) team_run(e.team, work_nothing, NULL);
+        link_wait(&request);
+    } else if (world.rank == 1) {
+        link_receive(message, BYTES, 0, 21, &request);
+        assert_int_equal(link_wait(&request), BYTES);
+        fclose(fopen(told, "w"));
+    }
+    engine_close(&e);
+    free(message);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(shares_follow_speeds),
                                        cmocka_unit_test(links_decide_on_the_grid),
-                                       cmocka_unit_test(listed_experts_are_checked_against_memory)};
+                                       cmocka_unit_test(listed_experts_are_checked_against_memory),
+                                       cmocka_unit_test(long_messages_move_while_the_team_works)};
     gptoss_error err;
+    setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0); /* long messages come in parts */
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
     int number = (int)getpid();
     cluster_broadcast(&world, &number, sizeof number);
