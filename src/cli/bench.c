@@ -11,9 +11,7 @@
 #include "cli/bench_report.h"
 #include "cli/bench_trace.h"
 #include "cli/commands.h"
-#include "cli/isa_option.h"
 #include "cli/launcher.h"
-#include "cli/places.h"
 #include "cli/streams.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
@@ -136,7 +134,7 @@ static void begin_report(session *s, uint64_t bytes_per_token, double start_seco
     r->n_layers = s->engine.n_layers;
     r->ranks = s->cluster->size;
     r->stages = s->engine.placement.stages;
-    grid_option_describe(&s->options->grid, &s->engine.placement, r->grid, sizeof r->grid);
+    grid_option_describe(&s->options->engine.grid, &s->engine.placement, r->grid, sizeof r->grid);
     r->isa = isa_name(isa_used());
     r->bytes_per_token = bytes_per_token;
     r->start_seconds = start_seconds;
@@ -148,15 +146,10 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
     const bench_options *o = s->options;
     uint64_t streams = bench_options_largest(&o->streams), prompt = bench_options_largest(&o->prompt);
     uint64_t positions = bench_options_largest(&o->depth) + (prompt > o->gen ? prompt : o->gen);
-    engine_config config = {.path = s->where.gguf,
-                            .cache_dir = s->where.cache,
-                            .n_layers = (uint32_t)o->layers,
-                            .threads = threads,
-                            .sequences = (uint32_t)streams,
-                            .bind = o->bind,
-                            .chunk = chunk,
-                            .logits_rows = (uint32_t)streams};
-    grid_option_apply(&o->grid, &config);
+    engine_config config = {.sequences = (uint32_t)streams, .logits_rows = (uint32_t)streams};
+    engine_options_apply(&o->engine, &s->where, &config);
+    config.threads = threads;
+    config.chunk = chunk;
     TRY(engine_open(s->cluster, &config, &s->engine, err));
     if (streams > s->engine.config.chunk) s->engine.config.chunk = (uint32_t)streams;
     TRY(cluster_agree(s->cluster, check_depth(s, positions, err), err));
@@ -169,11 +162,11 @@ static gptoss_status open_and_measure(session *s, uint32_t threads, uint32_t chu
 }
 
 static gptoss_status measure_all(session *s, gptoss_error *err) {
-    const bench_options *o = s->options;
+    const option_counts *threads = &s->options->engine.thread_list, *chunks = &s->options->engine.chunk_list;
     gptoss_status status = GPTOSS_OK;
-    for (size_t t = 0; t < o->threads.count && status == GPTOSS_OK; t++)
-        for (size_t c = 0; c < o->chunk.count && status == GPTOSS_OK; c++) {
-            status = open_and_measure(s, (uint32_t)o->threads.items[t], (uint32_t)o->chunk.items[c], err);
+    for (size_t t = 0; t < threads->count && status == GPTOSS_OK; t++)
+        for (size_t c = 0; c < chunks->count && status == GPTOSS_OK; c++) {
+            status = open_and_measure(s, (uint32_t)threads->items[t], (uint32_t)chunks->items[c], err);
             bench_close(s->bench);
             engine_close(&s->engine);
             s->bench = NULL;
@@ -188,7 +181,7 @@ static gptoss_status open_session(session *s, gptoss_error *err) {
     const bench_options *o = s->options;
     if (o->trace) TRY(trace_open(BENCH_TRACE_SPANS, &s->trace, err));
     if (!reports(s)) return GPTOSS_OK;
-    uint64_t rows = o->threads.count * o->chunk.count * o->depth.count * (o->prompt.count + o->streams.count);
+    uint64_t rows = bench_options_rows(o);
     TRY(mem_array(rows, sizeof *s->report.rows, "results", &s->report.rows, err));
     TRY(mem_array((size_t)s->cluster->size, sizeof *s->scratch, "results", &s->scratch, err));
     progress_begin(&s->progress, "measuring", rows * o->reps);
@@ -229,9 +222,10 @@ static gptoss_status write_trace(session *s, gptoss_error *err) {
 
 static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error *err) {
     session s = {.options = o, .cluster = c};
-    gptoss_status status = places_find(o->gguf, NULL, c->rank, &s.where, err);
-    if (status == GPTOSS_OK) status = open_session(&s, err);
-    status = cluster_agree(c, status, err);
+    gptoss_status status = engine_options_prepare(&o->engine, c, &s.where, err);
+    /* Without the flag too: it tells transfers apart. */
+    if (status == GPTOSS_OK && !o->engine.link.text) status = link_model_use(c, &o->engine.link.model, err);
+    if (status == GPTOSS_OK) status = cluster_agree(c, open_session(&s, err), err);
     if (status == GPTOSS_OK) status = measure_all(&s, err);
     progress_end(&s.progress);
     if (status == GPTOSS_OK && s.trace) status = write_trace(&s, err);
@@ -240,24 +234,16 @@ static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error 
     return status;
 }
 
-static gptoss_status settle(bench_options *o, const cluster *c, gptoss_error *err) {
-    gptoss_status status = grid_option_settle(&o->grid, c->size, err);
-    if (status == GPTOSS_OK) status = isa_option_apply(o->isa, getenv("GPTOSS_ISA"), err);
-    return status == GPTOSS_OK ? status : config_file_locate(&o->config, err);
-}
-
 int bench_command(int argc, char **argv) {
     gptoss_error err = {0};
     bench_options options;
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = bench_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
-    if (status == GPTOSS_OK) status = cluster_agree(&c, settle(&options, &c, &err), &err);
-    if (status == GPTOSS_OK && options.help) {
+    if (status == GPTOSS_OK && options.engine.help) {
         if (c.rank == 0) bench_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = link_model_use(&c, &options.link.model, &err); /* without the flag too: it tells transfers apart */
-        if (status == GPTOSS_OK) status = run(&options, &c, &err);
+        status = run(&options, &c, &err);
     }
     bench_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);

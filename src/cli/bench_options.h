@@ -2,27 +2,19 @@
 #ifndef CLI_BENCH_OPTIONS_H
 #define CLI_BENCH_OPTIONS_H
 
-#include "cli/config_file.h"
-#include "cli/grid_option.h"
-#include "cli/link_option.h"
+#include "cli/engine_options.h"
 #include "cli/options.h"
 #include "engine/bench.h"
-#include "plan/topology.h"
 
 typedef struct bench_options {
-    config_file config;
-    const char *gguf;
-    option_counts prompt, depth, streams, chunk, threads; /* each of them swept */
-    uint64_t gen, reps, layers, seed;
-    grid_option grid;
-    topology_bind bind;
-    link_option link;
-    const char *cpu_bind, *isa;
+    engine_options engine;                /* its lists are swept too */
+    option_counts prompt, depth, streams; /* each of them swept */
+    uint64_t gen, reps, seed;
     const char *plot;     /* an SVG file to write, or NULL */
     const char *trace;    /* a file to write, *.svg or JSON, or NULL */
     const char *simulate; /* or NULL */
     bench_pace pace;      /* what it says */
-    bool json, csv, help;
+    bool json, csv;
 } bench_options;
 
 /* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of
@@ -31,6 +23,8 @@ gptoss_status bench_options_parse(const cluster *c, int argc, char **argv, const
                                   bench_options *out, gptoss_error *err);
 void bench_options_free(bench_options *o);
 void bench_options_print_help(void);
+
+uint64_t bench_options_rows(const bench_options *o); /* that are to be measured */
 
 /* The largest of a list; 0 for an empty one. */
 uint64_t bench_options_largest(const option_counts *list);

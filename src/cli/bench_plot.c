@@ -51,8 +51,8 @@ static void write_label(const bench_options *o, view v, const bench_row *row, ch
     if (v == PROMPT_BY_DEPTH && o->prompt.count > 1) add_part(label, size, "prompt %u", row->tokens);
     if (v == GENERATION_BY_DEPTH && o->streams.count > 1) add_part(label, size, "streams %u", row->streams);
     if (v == GENERATION_BY_STREAMS && o->depth.count > 1) add_part(label, size, "depth %u", row->depth);
-    if (o->threads.count > 1) add_part(label, size, "threads %u", row->threads);
-    if (o->chunk.count > 1) add_part(label, size, "chunk %u", row->chunk);
+    if (o->engine.thread_list.count > 1) add_part(label, size, "threads %u", row->threads);
+    if (o->engine.chunk_list.count > 1) add_part(label, size, "chunk %u", row->chunk);
 }
 
 static void add_point(const bench_report *r, plot *p, const bench_row *row) {

@@ -74,14 +74,14 @@ static const char *kind(const bench_row *row) { return row->generate ? "generate
 /* ---- the table ---- */
 
 void bench_report_print_head(const bench_report *r) {
-    const char *name = strrchr(r->options->gguf, '/');
-    printf("%s: %u layers, %.3f GB of weights read a token\n", name ? name + 1 : r->options->gguf, r->n_layers,
+    const char *name = strrchr(r->options->engine.gguf, '/');
+    printf("%s: %u layers, %.3f GB of weights read a token\n", name ? name + 1 : r->options->engine.gguf, r->n_layers,
            (double)r->bytes_per_token / 1e9);
     printf("%d rank%s%s%s, kernels %s, threads bound to %s; ready %.2f s after the start\n", r->ranks,
            r->ranks == 1 ? "" : "s", r->ranks == 1 ? "" : ", ", r->ranks == 1 ? "" : r->grid, r->isa,
-           r->options->bind == BIND_CORE   ? "a core each"
-           : r->options->bind == BIND_NUMA ? "NUMA nodes"
-                                           : "nothing",
+           r->options->engine.bind == BIND_CORE   ? "a core each"
+           : r->options->engine.bind == BIND_NUMA ? "NUMA nodes"
+                                                  : "nothing",
            r->start_seconds);
     printf("tokens/s: median of %llu (least, most); GB/s: all threads of all ranks reading their weights\n\n",
            (unsigned long long)r->options->reps);
@@ -189,7 +189,7 @@ gptoss_status bench_report_print_json(const bench_report *r, gptoss_error *err) 
     cJSON_AddNumberToObject(o, "layers", r->n_layers);
     cJSON_AddNumberToObject(o, "reps", (double)r->options->reps);
     cJSON_AddStringToObject(o, "isa", r->isa);
-    cJSON_AddStringToObject(o, "cpu_bind", bind_option_name(r->options->bind));
+    cJSON_AddStringToObject(o, "cpu_bind", bind_option_name(r->options->engine.bind));
     cJSON *rows = cJSON_AddArrayToObject(o, "rows");
     for (size_t i = 0; i < r->count; i++) cJSON_AddItemToArray(rows, row_json(r, &r->rows[i]));
     char *text = cJSON_PrintUnformatted(o);

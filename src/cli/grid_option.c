@@ -16,11 +16,14 @@ static void list_grids(uint64_t ranks, char *text, size_t size) {
     }
 }
 
+gptoss_status goal_option_read(const char *text, plan_goal *out, gptoss_error *err) {
+    if (!text || plan_goal_by_name(text, out)) return GPTOSS_OK;
+    return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", text);
+}
+
 static gptoss_status read_goal(grid_option *o, gptoss_error *err) {
-    if (!o->goal_name) return GPTOSS_OK;
-    if (!plan_goal_by_name(o->goal_name, &o->goal))
-        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", o->goal_name);
-    if (o->expert_placement && !o->stages && !o->shards)
+    TRY(goal_option_read(o->goal_name, &o->goal, err));
+    if (o->goal_name && o->expert_placement && !o->stages && !o->shards)
         return error_set(err, GPTOSS_MISUSE,
                          "--expert-placement is for one grid, but --for chooses among all: say which with --shards T");
     return GPTOSS_OK;

@@ -16,6 +16,9 @@ typedef struct grid_option {
 #define GRID_OPTION_SHARDS "that split the heads and experts of each stage (1)"
 #define GRID_OPTION_FOR "choose the grid and slices, as `plan` does: latency (of one sequence) or throughput"
 
+/* --for alone, for `plan` too. text NULL: *out stays. */
+gptoss_status goal_option_read(const char *text, plan_goal *out, gptoss_error *err);
+
 /* Where one of --stages and --shards is given, the other follows from the number of ranks; where neither is, both stay
  * 0. GPTOSS_MISUSE, with what would fit, when they do not come to that many ranks, and for what else is wrong. */
 gptoss_status grid_option_settle(grid_option *o, int ranks, gptoss_error *err);

@@ -6,7 +6,9 @@
 #include "base/mem.h"
 #include "cli/cache_dir.h"
 #include "cli/commands.h"
+#include "cli/grid_option.h"
 #include "cli/launcher.h"
+#include "cli/model_option.h"
 #include "cli/options.h"
 #include "cli/plan_report.h"
 #include "cli/rank_path.h"
@@ -40,14 +42,11 @@ static void print_help(const option *options, size_t count) {
 }
 
 static gptoss_status check(arguments *a, gptoss_error *err) {
-    if (!a->gguf || !a->gguf[0])
-        return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+    TRY(model_option_check(a->gguf, err));
     if (a->memory && !nodes_read_bytes(a->memory, &a->memory_bytes))
         return error_set(err, GPTOSS_MISUSE, "--memory wants bytes, such as 4G, not \"%.40s\"", a->memory);
-    if (a->goal_name && !plan_goal_by_name(a->goal_name, &a->goal))
-        return error_set(err, GPTOSS_MISUSE, "--for is latency or throughput, not \"%.40s\"", a->goal_name);
-    if (a->kv_type_name && !kv_type_by_name(a->kv_type_name, &a->kv_type))
-        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", a->kv_type_name);
+    TRY(goal_option_read(a->goal_name, &a->goal, err));
+    TRY(kv_type_option_read(a->kv_type_name, &a->kv_type, err));
     if (a->ranks && a->nodes)
         return error_set(err, GPTOSS_MISUSE,
                          "--ranks and --nodes exclude each other: the file tells how many there are");
@@ -70,9 +69,9 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"max-kv", OPTION_COUNT, &a->max_kv, 1, most, "N", "tokens of a sequence to leave memory for (4096)"},
         {"parallel", OPTION_COUNT, &a->parallel, 1, 4096, "N", "sequences at once (1)"},
         {"kv-type", OPTION_TEXT, &a->kv_type_name, 0, 0, "TYPE", "of cached keys and values, as for run"},
-        {"layers", OPTION_COUNT, &a->layers, 1, 4096, "L", "only the first L layers"},
+        {"layers", OPTION_COUNT, &a->layers, 1, LAYERS_OPTION_MAX, "L", "only the first L layers"},
         {"moe-fallback", OPTION_SWITCH, &a->moe_fallback, 0, 0, NULL, "expert 0 alone"},
-        {"threads", OPTION_COUNT, &a->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
+        {"threads", OPTION_COUNT, &a->threads, 1, THREADS_OPTION_MAX, "N", THREADS_OPTION_HELP},
         {"cache", OPTION_PATH, &a->cache, 0, 0, "DIR", "where measured speeds are kept"},
         {"measure", OPTION_SWITCH, &a->measure, 0, 0, NULL, "measure speeds again, also for later runs"},
         {"json", OPTION_SWITCH, &a->json, 0, 0, NULL, "print one JSON object"},
@@ -200,9 +199,7 @@ static gptoss_status choose_limits(const arguments *a, plan_report *r, gptoss_er
     if (a->layers > r->hp.n_layers)
         return error_set(err, GPTOSS_MISUSE, "--layers %llu is more than the %u layers of %s",
                          (unsigned long long)a->layers, r->hp.n_layers, a->gguf);
-    if (a->max_kv > r->hp.context)
-        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
-                         (unsigned long long)a->max_kv, r->hp.context);
+    TRY(max_kv_option_check(a->max_kv, &r->hp, err));
     r->model.n_layers = a->layers ? (uint32_t)a->layers : r->hp.n_layers;
     const planning limits = {.ranks = 1, .positions = (uint32_t)a->max_kv};
     r->kv_positions = planning_room(&limits, &r->hp).positions;

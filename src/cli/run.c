@@ -6,16 +6,13 @@
 
 #include "base/cancel.h"
 #include "base/clock.h"
-#include "cli/bind_option.h"
 #include "cli/commands.h"
-#include "cli/isa_option.h"
 #include "cli/launcher.h"
-#include "cli/places.h"
+#include "cli/model_option.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
 #include "cli/run_prompt.h"
 #include "cli/streams.h"
-#include "engine/engine.h"
 #include "engine/prompt_cache.h"
 #include "text/harmony_borders.h"
 
@@ -39,17 +36,12 @@ static void front_close(front *f) {
     if (f->dump) fclose(f->dump);
 }
 
-static uint32_t context_limit(const run_options *o, const hparams *hp) {
-    return o->max_kv ? (uint32_t)o->max_kv : hp->context;
-}
-
 /* *f is zeroed; what was opened when this fails is released by front_close. */
 static gptoss_status front_open(const run_options *o, const engine *e, double started, front *f, gptoss_error *err) {
-    if (o->max_kv > e->hp.context)
-        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
-                         (unsigned long long)o->max_kv, e->hp.context);
+    TRY(max_kv_option_check(o->engine.max_kv, &e->hp, err));
     TRY(tokenizer_open(e->file, &f->tokenizer, err));
-    TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, context_limit(o, &e->hp), &f->prompt, err));
+    uint32_t longest = engine_options_length(&o->engine, &e->hp);
+    TRY(run_prompt_build(o, f->tokenizer, e->hp.n_vocab, longest, &f->prompt, err));
     TRY(sampler_check(&o->sampling, e->hp.n_vocab, err));
     TRY(answer_open(o, f->tokenizer, e, (uint32_t)f->prompt.count, started, &f->answer, err));
     return o->dump_logits ? streams_create("--dump-logits", o->dump_logits, &f->dump, err) : GPTOSS_OK;
@@ -124,28 +116,17 @@ static void warn_of_memory(const engine *e) {
             e->cluster.size > 1 ? "ranks are" : "this machine is", (double)e->missing_memory / 1e9);
 }
 
-static gptoss_status run(const run_options *o, const places *where, topology_bind bind, cluster *c, gptoss_error *err) {
+static gptoss_status run(const run_options *o, const places *where, cluster *c, gptoss_error *err) {
     double started = clock_seconds();
     loading shown = {0};
-    engine_config config = {.path = where->gguf,
-                            .n_layers = (uint32_t)o->layers,
-                            .expert_0_only = o->moe_fallback,
-                            .threads = (uint32_t)o->threads,
-                            .bind = bind,
-                            .chunk = (uint32_t)o->chunk,
-                            .kv_type = o->kv_type,
-                            .planned_kv = (uint32_t)o->max_kv,
-                            .weights = o->weights,
-                            .cache_dir = where->cache,
-                            .prompt_cache = o->prompt_cache,
-                            .resume_points = o->prompt_cache ? RESUME_POINTS : 0,
+    engine_config config = {.resume_points = o->engine.prompt_cache ? RESUME_POINTS : 0,
                             .logits_rows = o->dump_logits ? UINT32_MAX : 1,
                             .on_load = c->rank == 0 ? show_loading : NULL,
                             .on_supply = c->rank == 0 ? show_supply : NULL,
                             .load_context = &shown};
     engine e;
     front f = {0};
-    grid_option_apply(&o->grid, &config);
+    engine_options_apply(&o->engine, where, &config);
     gptoss_status status = engine_open(c, &config, &e, err);
     if (status == GPTOSS_OK) warn_of_memory(&e);
     if (status == GPTOSS_OK) status = prepare(o, &e, started, &f, err);
@@ -159,28 +140,18 @@ static gptoss_status run(const run_options *o, const places *where, topology_bin
     return status;
 }
 
-static gptoss_status settle(run_options *o, const cluster *c, topology_bind *bind, places *where, gptoss_error *err) {
-    gptoss_status status = grid_option_settle(&o->grid, c->size, err);
-    if (status == GPTOSS_OK) status = isa_option_apply(o->isa, getenv("GPTOSS_ISA"), err);
-    if (status == GPTOSS_OK) status = bind_option_read(o->cpu_bind, bind, err);
-    if (status != GPTOSS_OK) return config_file_locate(&o->config, err);
-    return places_find(o->gguf, o->cache, c->rank, where, err);
-}
-
 int run_command(int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
-    topology_bind bind = BIND_CORE;
     places where = {0};
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = run_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
-    if (status == GPTOSS_OK) status = cluster_agree(&c, settle(&options, &c, &bind, &where, &err), &err);
-    if (status == GPTOSS_OK && options.help) {
+    if (status == GPTOSS_OK && options.engine.help) {
         if (c.rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = link_option_apply(&c, &options.link, &err);
-        if (status == GPTOSS_OK) status = run(&options, &where, bind, &c, &err);
+        status = engine_options_prepare(&options.engine, &c, &where, &err);
+        if (status == GPTOSS_OK) status = run(&options, &where, &c, &err);
     }
     places_close(&where);
     run_options_free(&options);

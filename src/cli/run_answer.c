@@ -297,7 +297,7 @@ static gptoss_status print_json_summary(const answer *a, const generate_result *
     }
     cJSON_AddItemToObject(object, "tool_calls", calls);
     cJSON_AddNumberToObject(object, "prompt_tokens", a->n_prompt);
-    if (a->options->prompt_cache) cJSON_AddNumberToObject(object, "cached_tokens", result->cached);
+    if (a->options->engine.prompt_cache) cJSON_AddNumberToObject(object, "cached_tokens", result->cached);
     cJSON_AddNumberToObject(object, "completion_tokens", result->generated);
     add_rounded(object, "first_token_s", f.to_first_token);
     add_rounded(object, "prompt_tps", f.prompt_rate);
@@ -329,7 +329,7 @@ static void write_summary(const answer *a, const generate_result *result, figure
     if (result->generated > 0) fprintf(to, "; first token after %.2f s", f.to_first_token);
     fputc('\n', to);
     char holds[120];
-    grid_option_describe(&a->options->grid, &e->placement, holds, sizeof holds);
+    grid_option_describe(&a->options->engine.grid, &e->placement, holds, sizeof holds);
     if (e->placement.shards > 1 || e->config.choose) fprintf(to, "%s\n", holds);
     for (int i = 0; i < e->cluster.size; i++) {
         const rank_facts *facts = &e->facts[i];

@@ -6,17 +6,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/isa_option.h"
-#include "cli/weights_option.h"
 
-enum { MAX_OPTIONS = 48 };
+enum { OWN_OPTIONS = 28 };
 
 /* The table of flags, with targets in *o. */
 static size_t describe(run_options *o, option *table) {
     const double count_max = 1u << 30;
-    const option all[] = {
-        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE",
-         "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
+    const option own[] = {
         {"prompt", OPTION_TEXT, &o->prompt, 0, 0, "TEXT", "what the user says"},
         {"prompt-file", OPTION_PATH, &o->prompt_file, 0, 0, "FILE", "the same from a file; - is standard input"},
         {"tokens", OPTION_TEXT, &o->tokens, 0, 0, "1,2,3", "token ids instead of a prompt, used as they are"},
@@ -38,42 +34,15 @@ static size_t describe(run_options *o, option *table) {
         {"presence-penalty", OPTION_NUMBER, &o->sampling.presence_penalty, -100, 100, "F", "0: off"},
         {"logit-bias", OPTION_LIST, &o->logit_bias_texts, 0, 0, "TOKEN=BIAS",
          "added to a token's logit; may be repeated"},
-        {"max-kv", OPTION_COUNT, &o->max_kv, 1, count_max, "N",
-         "longest prompt and answer together; by default what the model was made for"},
-        {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
-         "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
         {"truncate-prompt", OPTION_SWITCH, &o->truncate_prompt, 0, 0, NULL, "drop the oldest tokens of one too long"},
-        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
-        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
-        {"expert-placement", OPTION_PATH, &o->grid.expert_placement, 0, 0, "FILE",
-         "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
-        {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
-        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
-         "tokens of the prompt read at a time (512 in one stage, 128 in several)"},
-        {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
-        {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
-        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", ISA_OPTION_HELP},
-        {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
-        {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
-        {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
-        {"cache", OPTION_PATH, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
-        {"prompt-cache", OPTION_PATH, &o->prompt_cache, 0, 0, "DIR",
-         "keep what was read of prompts there, from one run to the next"},
-        {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
-         "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: rank 0 has "
-         "it"},
         {"json", OPTION_SWITCH, &o->json, 0, 0, NULL, "print one JSON object a token and a summary"},
         {"telemetry", OPTION_SWITCH, &o->telemetry, 0, 0, NULL, "a line a token on stderr: entropy, candidates, speed"},
         {"top-logprobs", OPTION_COUNT, &o->top_logprobs, 1, 100, "K",
          "candidates a token in telemetry (1) and JSON (none)"},
         {"dump-logits", OPTION_PATH, &o->dump_logits, 0, 0, "FILE", "float32 logits of every position"},
-        {"config", OPTION_PATH, &o->config.path, 0, 0, "FILE",
-         "these options from a file of rank 0: name = value lines"},
-        {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
     };
-    _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
-    memcpy(table, all, sizeof all);
-    return sizeof all / sizeof *all;
+    _Static_assert(sizeof own / sizeof *own <= OWN_OPTIONS, "the table of flags is full");
+    return engine_options_table(&o->engine, own, sizeof own / sizeof *own, table);
 }
 
 static gptoss_status parse_biases(run_options *o, gptoss_error *err) {
@@ -115,7 +84,6 @@ static gptoss_status check_raw(const run_options *o, gptoss_error *err) {
 }
 
 static gptoss_status check(run_options *o, gptoss_error *err) {
-    if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
     int prompts = (o->prompt != NULL) + (o->prompt_file != NULL) + (o->tokens != NULL);
     if (prompts == 0)
         return error_set(err, GPTOSS_MISUSE, "no prompt is given: use --prompt TEXT or --prompt-file FILE");
@@ -125,10 +93,6 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
     TRY(check_raw(o, err));
     if (o->reasoning && strcmp(o->reasoning, "low") && strcmp(o->reasoning, "medium") && strcmp(o->reasoning, "high"))
         return error_set(err, GPTOSS_MISUSE, "--reasoning is low, medium or high, not \"%.40s\"", o->reasoning);
-    if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
-        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
-    TRY(weights_option_read(o->weights_name, &o->weights, err));
-    TRY(link_option_read(&o->link, err));
     if (o->date && !is_date(o->date))
         return error_set(err, GPTOSS_MISUSE, "--date wants YYYY-MM-DD, not \"%.40s\"", o->date);
     if (o->top_logprobs && !o->telemetry && !o->json)
@@ -138,7 +102,8 @@ static gptoss_status check(run_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static gptoss_status settle(run_options *o, gptoss_error *err) {
+static gptoss_status settle(run_options *o, int ranks, gptoss_error *err) {
+    TRY(engine_options_settle(&o->engine, ranks, err));
     o->sampling.top_k = (uint32_t)o->top_k;
     TRY(parse_biases(o, err));
     TRY(check(o, err));
@@ -149,27 +114,25 @@ static gptoss_status settle(run_options *o, gptoss_error *err) {
 
 gptoss_status run_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf, run_options *out,
                                 gptoss_error *err) {
-    *out = (run_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
+    *out = (run_options){.engine = engine_options_defaults(ENGINE_RUNS, environment_gguf),
                          .max_tokens = 128,
                          .sampling = sampler_defaults()};
-    option table[MAX_OPTIONS];
+    option table[OWN_OPTIONS + ENGINE_OPTIONS_MAX];
     size_t count = describe(out, table);
-    TRY(config_file_options(c, table, count, argc, argv, &out->config, err));
-    gptoss_status status = out->help ? GPTOSS_OK : settle(out, err);
-    if (status != GPTOSS_OK) config_file_locate(&out->config, err);
-    return cluster_agree(c, status, err);
+    TRY(config_file_options(c, table, count, argc, argv, &out->engine.config, err));
+    return engine_options_agree(&out->engine, c, out->engine.help ? GPTOSS_OK : settle(out, c->size, err), err);
 }
 
 void run_options_free(run_options *o) {
     free(o->stop.items);
     free(o->logit_bias_texts.items);
     free(o->biases);
-    config_file_free(&o->config);
+    engine_options_free(&o->engine);
 }
 
 void run_options_print_help(void) {
-    run_options o;
-    option table[MAX_OPTIONS];
+    run_options o = {.engine.use = ENGINE_RUNS};
+    option table[OWN_OPTIONS + ENGINE_OPTIONS_MAX];
     puts("gptoss-dist run --gguf FILE --prompt TEXT [flags]: answers a prompt, streaming the answer to standard "
          "output.\n"
          "Start it with mpirun -np N to share the model between N ranks.\n");

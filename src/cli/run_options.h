@@ -5,44 +5,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cli/config_file.h"
-#include "cli/grid_option.h"
-#include "cli/link_option.h"
+#include "cli/engine_options.h"
 #include "cli/options.h"
-#include "engine/engine.h"
 #include "engine/sampler.h"
-#include "kernels/attend.h"
 
 typedef struct run_options {
-    config_file config;
-    const char *gguf;
+    engine_options engine;
     const char *prompt, *prompt_file, *tokens; /* where the prompt comes from; exactly one is given */
     const char *system;                        /* developer instructions */
     const char *reasoning;                     /* low, medium or high */
-    const char *isa;                           /* NULL: GPTOSS_ISA, or the best of each rank */
     const char *date;                          /* YYYY-MM-DD; NULL: today */
     bool no_harmony, show_analysis, json, truncate_prompt;
     bool telemetry;
     uint64_t top_logprobs;
-    uint64_t max_tokens, max_kv; /* max_kv 0: what the model was made for */
-    uint64_t chunk, threads, layers;
-    grid_option grid;
-    link_option link;
-    const char *cpu_bind;     /* NULL: core */
-    const char *kv_type_name; /* or NULL */
-    kv_type kv_type;          /* what it names */
-    bool moe_fallback;
-    const char *cache;        /* folder; NULL: the user's */
-    const char *prompt_cache; /* folder, or NULL */
-    const char *weights_name; /* or NULL */
-    weights_origin weights;   /* what it names */
+    uint64_t max_tokens;
     const char *dump_logits;
     option_texts stop;
     option_texts logit_bias_texts; /* TOKEN=BIAS each */
     logit_bias *biases;            /* owned, parsed from them */
     sampler_settings sampling;
     uint64_t top_k;
-    bool help;
 } run_options;
 
 /* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of

@@ -30,7 +30,8 @@ static gptoss_status refuse_length(const run_options *o, size_t count, uint32_t 
                      "the prompt of %zu tokens and an answer of up to %llu need more than the %u positions %s: lower "
                      "--max-tokens%s%s",
                      count, (unsigned long long)o->max_tokens, limit,
-                     o->max_kv ? "of --max-kv" : "the model was made for", o->max_kv ? " or raise --max-kv" : "",
+                     o->engine.max_kv ? "of --max-kv" : "the model was made for",
+                     o->engine.max_kv ? " or raise --max-kv" : "",
                      o->truncate_prompt ? " (dropping the text alone is not enough)"
                                         : ", or give --truncate-prompt to drop the oldest text");
 }
@@ -94,8 +95,8 @@ static gptoss_status read_text(const run_options *o, buffer *text, gptoss_error 
 gptoss_status run_prompt_build(const run_options *o, const tokenizer *t, uint32_t n_vocab, uint32_t limit, tokens *out,
                                gptoss_error *err) {
     if (tokenizer_count(t) > n_vocab)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s has a vocabulary of %u tokens but embeddings for %u", o->gguf,
-                         tokenizer_count(t), n_vocab);
+        return error_set(err, GPTOSS_BAD_INPUT, "%s has a vocabulary of %u tokens but embeddings for %u",
+                         o->engine.gguf, tokenizer_count(t), n_vocab);
     if (o->tokens) {
         TRY(parse_tokens(o->tokens, n_vocab, out, err));
         return fit_raw(o, limit, out, err);

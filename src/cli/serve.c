@@ -5,14 +5,11 @@
 #include <unistd.h>
 
 #include "base/cancel.h"
-#include "cli/bind_option.h"
 #include "cli/commands.h"
-#include "cli/isa_option.h"
 #include "cli/launcher.h"
-#include "cli/places.h"
+#include "cli/model_option.h"
 #include "cli/serve_options.h"
 #include "cluster/peers.h"
-#include "engine/engine.h"
 #include "engine/prompt_cache.h"
 #include "serve/server.h"
 
@@ -37,19 +34,15 @@ static void front_close(front *f) {
     tokenizer_close(f->tokenizer);
 }
 
-static uint32_t positions_of(const serve_options *o, const hparams *hp) {
-    return o->max_kv ? (uint32_t)o->max_kv : hp->context;
-}
-
 /* The model's general.name, or the file's name. */
 static void name_model(const serve_options *o, const gguf_file *file, char out[MODEL_NAME_BYTES]) {
     gguf_text name;
     const gguf_value *value = gguf_find_value(file, "general.name");
-    const char *slash = strrchr(o->gguf, '/');
+    const char *slash = strrchr(o->engine.gguf, '/');
     if (value && gguf_as_text(value, &name) && name.size > 0)
         snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)name.size, name.bytes);
     else
-        snprintf(out, MODEL_NAME_BYTES, "%s", slash ? slash + 1 : o->gguf);
+        snprintf(out, MODEL_NAME_BYTES, "%s", slash ? slash + 1 : o->engine.gguf);
 }
 
 static gptoss_status open_server(const serve_options *o, const engine *e, front *f, gptoss_error *err) {
@@ -79,20 +72,18 @@ static gptoss_status open_server(const serve_options *o, const engine *e, front 
                                 .n_vocab = e->hp.n_vocab,
                                 .n_layers = e->n_layers,
                                 .expert_0_only = e->config.expert_0_only,
-                                .positions = positions_of(o, &e->hp),
+                                .positions = engine_options_length(&o->engine, &e->hp),
                                 .most_requests = (uint32_t)(o->parallel + o->queue)};
     return server_open(&config, &model, &f->server, err);
 }
 
 /* *f is zeroed; what was opened when this fails is released by front_close. */
 static gptoss_status front_open(const serve_options *o, const engine *e, front *f, gptoss_error *err) {
-    if (o->max_kv > e->hp.context)
-        return error_set(err, GPTOSS_MISUSE, "--max-kv %llu is more than the %u positions the model was made for",
-                         (unsigned long long)o->max_kv, e->hp.context);
+    TRY(max_kv_option_check(o->engine.max_kv, &e->hp, err));
     TRY(tokenizer_open(e->file, &f->tokenizer, err));
     if (tokenizer_count(f->tokenizer) > e->hp.n_vocab)
-        return error_set(err, GPTOSS_BAD_INPUT, "%s has a vocabulary of %u tokens but embeddings for %u", o->gguf,
-                         tokenizer_count(f->tokenizer), e->hp.n_vocab);
+        return error_set(err, GPTOSS_BAD_INPUT, "%s has a vocabulary of %u tokens but embeddings for %u",
+                         o->engine.gguf, tokenizer_count(f->tokenizer), e->hp.n_vocab);
     TRY(harmony_open(f->tokenizer, &f->harmony, err));
     TRY(token_mask_open(f->tokenizer, &f->masks, err));
     name_model(o, e->file, f->name);
@@ -118,7 +109,7 @@ static gptoss_status work(const serve_options *o, engine *e, front *f, gptoss_er
     gptoss_status status = scheduler_open(e->pipeline, &config, &f->scheduler, err);
     if (status == GPTOSS_OK) {
         server_ready(f->server, f->scheduler, e);
-        grid_option_describe(&o->grid, &e->placement, chosen, sizeof chosen);
+        grid_option_describe(&o->engine.grid, &e->placement, chosen, sizeof chosen);
         if (e->config.choose) fprintf(stderr, "gptoss-dist: %s\n", chosen);
         fprintf(stderr, "gptoss-dist: %s listens on %s (process %ld)\n", f->name, server_address(f->server),
                 (long)getpid());
@@ -145,20 +136,9 @@ static uint64_t usual_kv_memory(const cluster *c) {
     return memory / 4 / (uint64_t)c->local_size;
 }
 
-static gptoss_status serve(const serve_options *o, const places *where, topology_bind bind, cluster *c,
-                           gptoss_error *err) {
+static gptoss_status serve(const serve_options *o, const places *where, cluster *c, gptoss_error *err) {
     front f = {0};
-    engine_config config = {.path = where->gguf,
-                            .n_layers = (uint32_t)o->layers,
-                            .expert_0_only = o->moe_fallback,
-                            .threads = (uint32_t)o->threads,
-                            .sequences = (uint32_t)o->parallel,
-                            .bind = bind,
-                            .chunk = (uint32_t)o->chunk,
-                            .weights = o->weights,
-                            .cache_dir = where->cache,
-                            .prompt_cache = o->prompt_cache,
-                            .kv_type = o->kv_type,
+    engine_config config = {.sequences = (uint32_t)o->parallel,
                             .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
                             .resume_points = (uint32_t)o->resume_points,
                             .logits_rows = (uint32_t)o->parallel,
@@ -166,14 +146,14 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
                             .on_supply = c->rank == 0 ? on_supply : NULL,
                             .load_context = &f};
     engine e;
-    grid_option_apply(&o->grid, &config);
-    if (config.choose) config.planned_kv = (uint32_t)o->max_kv;
+    engine_options_apply(&o->engine, where, &config);
+    if (!config.choose) config.planned_kv = 0; /* not all sequences become that long at once */
     gptoss_status status = engine_open(c, &config, &e, err);
     if (status == GPTOSS_OK) {
         status = c->rank == 0 ? front_open(o, &e, &f, err) : GPTOSS_OK;
         status = cluster_agree(c, status, err);
     }
-    if (status == GPTOSS_OK) status = engine_start(&e, positions_of(o, &e.hp), err);
+    if (status == GPTOSS_OK) status = engine_start(&e, engine_options_length(&o->engine, &e.hp), err);
     if (status == GPTOSS_OK) status = peers_watch(c, err);
     if (status == GPTOSS_OK) cancel_allow_finish();
     if (status == GPTOSS_OK) {
@@ -185,28 +165,18 @@ static gptoss_status serve(const serve_options *o, const places *where, topology
     return status;
 }
 
-static gptoss_status settle(serve_options *o, const cluster *c, topology_bind *bind, places *where, gptoss_error *err) {
-    gptoss_status status = grid_option_settle(&o->grid, c->size, err);
-    if (status == GPTOSS_OK) status = isa_option_apply(o->isa, getenv("GPTOSS_ISA"), err);
-    if (status == GPTOSS_OK) status = bind_option_read(o->cpu_bind, bind, err);
-    if (status != GPTOSS_OK) return config_file_locate(&o->config, err);
-    return places_find(o->gguf, o->cache, c->rank, where, err);
-}
-
 int serve_command(int argc, char **argv) {
     gptoss_error err = {0};
     serve_options options;
-    topology_bind bind = BIND_CORE;
     places where = {0};
     cluster c;
     if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
     gptoss_status status = serve_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
-    if (status == GPTOSS_OK) status = cluster_agree(&c, settle(&options, &c, &bind, &where, &err), &err);
-    if (status == GPTOSS_OK && options.help) {
+    if (status == GPTOSS_OK && options.engine.help) {
         if (c.rank == 0) serve_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = link_option_apply(&c, &options.link, &err);
-        if (status == GPTOSS_OK) status = serve(&options, &where, bind, &c, &err);
+        status = engine_options_prepare(&options.engine, &c, &where, &err);
+        if (status == GPTOSS_OK) status = serve(&options, &where, &c, &err);
     }
     places_close(&where);
     serve_options_free(&options);

@@ -4,16 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/isa_option.h"
-#include "cli/weights_option.h"
-
-enum { MAX_OPTIONS = 48, KEY_BYTES = 4096 };
+enum { OWN_OPTIONS = 28, KEY_BYTES = 4096 };
 
 static size_t describe(serve_options *o, option *table) {
     const double count_max = 1u << 30, bytes_max = 0x1p50;
-    const option all[] = {
-        {"gguf", OPTION_PATH, &o->gguf, 0, 0, "FILE",
-         "the model, or a slice; %r is the rank; or set GPT_OSS_GGUF_PATH"},
+    const option own[] = {
         {"bind", OPTION_TEXT, &o->bind, 0, 0, "HOST:PORT",
          "where to listen (127.0.0.1:9899); port 0: any that is free"},
         {"insecure", OPTION_SWITCH, &o->insecure, 0, 0, NULL, "serve other machines without asking for a key"},
@@ -29,14 +24,6 @@ static size_t describe(serve_options *o, option *table) {
         {"queue", OPTION_COUNT, &o->queue, 0, 65536, "N", "requests that may wait for their turn (64)"},
         {"max-tokens", OPTION_COUNT, &o->max_tokens, 1, count_max, "N",
          "longest answer when a request sets none (4096)"},
-        {"max-kv", OPTION_COUNT, &o->max_kv, 2, count_max, "N",
-         "longest prompt and answer together; by default what the model was made for"},
-        {"kv-memory", OPTION_COUNT, &o->kv_memory, 1, bytes_max, "BYTES",
-         "KV cache of each rank (a quarter of its memory)"},
-        {"kv-type", OPTION_TEXT, &o->kv_type_name, 0, 0, "TYPE",
-         "of cached keys and values: f32, i16, f16 or q8_0 (i16 in layers that see all positions, f32 in others)"},
-        {"resume-points", OPTION_COUNT, &o->resume_points, 0, 65536, "N",
-         "beginnings of prompts that are remembered (64)"},
         {"no-harmony", OPTION_SWITCH, &o->no_harmony, 0, 0, NULL,
          "/v1/completions sends raw prompts and returns raw text"},
         {"free-headers", OPTION_SWITCH, &o->free_headers, 0, 0, NULL,
@@ -51,31 +38,13 @@ static size_t describe(serve_options *o, option *table) {
          "for headers, a body, taking an answer, the next request, each (60)"},
         {"drain-timeout", OPTION_COUNT, &o->drain_timeout, 0, 86400, "SECONDS",
          "for running answers after SIGTERM (60)"},
-        {"stages", OPTION_COUNT, &o->grid.stages, 1, 4096, "P", GRID_OPTION_STAGES},
-        {"shards", OPTION_COUNT, &o->grid.shards, 1, 4096, "T", GRID_OPTION_SHARDS},
-        {"expert-placement", OPTION_PATH, &o->grid.expert_placement, 0, 0, "FILE",
-         "which shard has which experts: {\"shards\": [\"0-19\", \"20-31\"]}"},
-        {"for", OPTION_TEXT, &o->grid.goal_name, 0, 0, "GOAL", GRID_OPTION_FOR},
-        {"chunk", OPTION_COUNT, &o->chunk, 1, 65536, "N",
-         "tokens of prompts read at a time (512 in one stage, 128 in several)"},
-        {"cache", OPTION_PATH, &o->cache, 0, 0, "DIR", "where received slices and measured speeds are kept"},
-        {"prompt-cache", OPTION_PATH, &o->prompt_cache, 0, 0, "DIR",
-         "keep what was read of prompts there, from one start to the next"},
-        {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
-         "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"},
-        {"threads", OPTION_COUNT, &o->threads, 1, 1024, "N", "of each rank; by default one per core of its share"},
-        {"cpu-bind", OPTION_TEXT, &o->cpu_bind, 0, 0, "HOW", "threads to cores: core (default), numa or none"},
-        {"isa", OPTION_TEXT, &o->isa, 0, 0, "NAME", ISA_OPTION_HELP},
-        {"link-model", OPTION_TEXT, &o->link.text, 0, 0, "MODEL", LINK_OPTION_HELP},
-        {"layers", OPTION_COUNT, &o->layers, 1, 4096, "L", "run only the first L layers"},
-        {"moe-fallback", OPTION_SWITCH, &o->moe_fallback, 0, 0, NULL, "expert 0 alone, for nodes with little memory"},
-        {"config", OPTION_PATH, &o->config.path, 0, 0, "FILE",
-         "these options from a file of rank 0: name = value lines"},
-        {"help", OPTION_SWITCH, &o->help, 0, 0, NULL, "this text"},
+        {"kv-memory", OPTION_COUNT, &o->kv_memory, 1, bytes_max, "BYTES",
+         "KV cache of each rank (a quarter of its memory)"},
+        {"resume-points", OPTION_COUNT, &o->resume_points, 0, 65536, "N",
+         "beginnings of prompts that are remembered (64)"},
     };
-    _Static_assert(sizeof all / sizeof *all <= MAX_OPTIONS, "the table of flags is full");
-    memcpy(table, all, sizeof all);
-    return sizeof all / sizeof *all;
+    _Static_assert(sizeof own / sizeof *own <= OWN_OPTIONS, "the table of flags is full");
+    return engine_options_table(&o->engine, own, sizeof own / sizeof *own, table);
 }
 
 /* "127.0.0.1:9899", "[::1]:9899", "host:0". */
@@ -132,25 +101,21 @@ static gptoss_status check_names(const serve_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static gptoss_status check(serve_options *o, int rank, gptoss_error *err) {
-    if (!o->gguf) return error_set(err, GPTOSS_MISUSE, "no model is given: use --gguf FILE or set GPT_OSS_GGUF_PATH");
+static gptoss_status settle(serve_options *o, const cluster *c, gptoss_error *err) {
+    TRY(engine_options_settle(&o->engine, c->size, err));
     TRY(read_address(o, err));
-    TRY(read_key(o, rank, err));
+    TRY(read_key(o, c->rank, err));
     TRY(check_names(o, err));
     if (!o->tls_cert != !o->tls_key)
         return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
-    if (o->prompt_cache && o->resume_points == 0)
+    if (o->engine.prompt_cache && o->resume_points == 0)
         return error_set(err, GPTOSS_MISUSE, "--prompt-cache has nothing to keep with --resume-points 0");
-    TRY(weights_option_read(o->weights_name, &o->weights, err));
-    TRY(link_option_read(&o->link, err));
-    if (o->kv_type_name && !kv_type_by_name(o->kv_type_name, &o->kv_type))
-        return error_set(err, GPTOSS_MISUSE, "--kv-type is f32, i16, f16 or q8_0, not \"%.40s\"", o->kv_type_name);
     return GPTOSS_OK;
 }
 
 gptoss_status serve_options_parse(const cluster *c, int argc, char **argv, const char *environment_gguf,
                                   serve_options *out, gptoss_error *err) {
-    *out = (serve_options){.gguf = environment_gguf && environment_gguf[0] ? environment_gguf : NULL,
+    *out = (serve_options){.engine = engine_options_defaults(ENGINE_SERVES, environment_gguf),
                            .bind = "127.0.0.1:9899",
                            .max_body = 8 << 20,
                            .connections = 512,
@@ -162,23 +127,21 @@ gptoss_status serve_options_parse(const cluster *c, int argc, char **argv, const
                            .max_tokens = 4096,
                            .store_limit = 256 << 20,
                            .resume_points = 64};
-    option table[MAX_OPTIONS];
+    option table[OWN_OPTIONS + ENGINE_OPTIONS_MAX];
     size_t count = describe(out, table);
-    TRY(config_file_options(c, table, count, argc, argv, &out->config, err));
-    gptoss_status status = out->help ? GPTOSS_OK : check(out, c->rank, err);
-    if (status != GPTOSS_OK) config_file_locate(&out->config, err);
-    return cluster_agree(c, status, err);
+    TRY(config_file_options(c, table, count, argc, argv, &out->engine.config, err));
+    return engine_options_agree(&out->engine, c, out->engine.help ? GPTOSS_OK : settle(out, c, err), err);
 }
 
 void serve_options_free(serve_options *o) {
     free(o->aliases.items);
     buffer_free(&o->key);
-    config_file_free(&o->config);
+    engine_options_free(&o->engine);
 }
 
 void serve_options_print_help(void) {
-    serve_options o;
-    option table[MAX_OPTIONS];
+    serve_options o = {.engine.use = ENGINE_SERVES};
+    option table[OWN_OPTIONS + ENGINE_OPTIONS_MAX];
     puts("gptoss-dist serve --gguf FILE [flags]: answers programs over HTTP, in the forms of OpenAI's API.\n"
          "Start it with mpirun -np N to share the model between N ranks; rank 0 listens.\n");
     options_print_help(table, describe(&o, table));

@@ -3,29 +3,19 @@
 #define CLI_SERVE_OPTIONS_H
 
 #include "base/buffer.h"
-#include "cli/config_file.h"
-#include "cli/grid_option.h"
-#include "cli/link_option.h"
+#include "cli/engine_options.h"
 #include "cli/options.h"
-#include "engine/engine.h"
 
 typedef struct serve_options {
-    config_file config;
-    const char *gguf;
+    engine_options engine;
     const char *bind;         /* HOST:PORT */
     char host[256], port[16]; /* what it names */
     const char *api_key, *api_key_file, *cors_origin, *store, *tls_cert, *tls_key;
     buffer key; /* owned: read from the file */
     option_texts aliases;
-    bool insecure, no_harmony, free_headers, moe_fallback, help;
+    bool insecure, no_harmony, free_headers;
     uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
-    uint64_t parallel, queue, max_tokens, max_kv, kv_memory, resume_points, store_limit;
-    uint64_t chunk, threads, layers;
-    grid_option grid;
-    link_option link;
-    const char *cpu_bind, *isa, *kv_type_name, *cache, *prompt_cache, *weights_name;
-    weights_origin weights; /* what weights_name names */
-    kv_type kv_type;
+    uint64_t parallel, queue, max_tokens, kv_memory, resume_points, store_limit;
 } serve_options;
 
 /* Collective: all ranks get the same status. argv[0] is the subcommand. environment_gguf: the value of
