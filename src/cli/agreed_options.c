@@ -27,7 +27,8 @@ static uint64_t mark_of_texts(const option_texts *list) {
 static uint64_t mark_of(const option *o) {
     static const char *const of_a_machine[] = {"gguf", "cache", "threads", "cpu-bind", "isa", "config", NULL};
     const option_counts *counts = o->target;
-    if (is_one_of(o->name, of_a_machine)) return 0;
+    if (is_one_of(o->name, of_a_machine))
+        return o->kind == OPTION_COUNTS ? counts->count : 0; /* are gone through together */
     switch (o->kind) {
     case OPTION_SWITCH: return *(const bool *)o->target;
     case OPTION_TEXT: return mark_of_text(*(const char *const *)o->target);

@@ -11,7 +11,6 @@
 #include "cli/bench_report.h"
 #include "cli/bench_trace.h"
 #include "cli/commands.h"
-#include "cli/launcher.h"
 #include "cli/streams.h"
 #include "cli/terminal.h"
 #include "engine/bench.h"
@@ -234,19 +233,17 @@ static gptoss_status run(const bench_options *o, const cluster *c, gptoss_error 
     return status;
 }
 
-int bench_command(int argc, char **argv) {
+int bench_command(cluster *c, int argc, char **argv) {
     gptoss_error err = {0};
     bench_options options;
-    cluster c;
-    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
-    gptoss_status status = bench_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    gptoss_status status = bench_options_parse(c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK && options.engine.help) {
-        if (c.rank == 0) bench_options_print_help();
+        if (c->rank == 0) bench_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = run(&options, &c, &err);
+        status = run(&options, c, &err);
     }
     bench_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
-    cluster_leave(&c, status);
+    cluster_leave(c, status);
     return code;
 }

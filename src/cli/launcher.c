@@ -3,17 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* This process's number as text, or NULL. */
-static const char *rank_text(void) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
-    const char *rank = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !rank; i++) rank = getenv(names[i]);
-    return rank;
+/* The first of names[n] that is set, or NULL. */
+static const char *first_of(const char *const *names, size_t n) {
+    const char *text = NULL;
+    for (size_t i = 0; i < n && !text; i++) text = getenv(names[i]);
+    return text;
 }
 
-bool launcher_started_us(void) { return rank_text() != NULL; }
+bool launcher_started_us(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+    return first_of(names, sizeof names / sizeof *names) != NULL;
+}
 
-bool launcher_rank_above_0(void) {
-    const char *rank = rank_text();
-    return rank && strcmp(rank, "0") != 0;
+bool launcher_started_only_us(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    const char *size = first_of(names, sizeof names / sizeof *names);
+    return size && strcmp(size, "1") == 0;
 }

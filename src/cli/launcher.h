@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-bool launcher_started_us(void); /* false: by hand, alone */
-bool launcher_rank_above_0(void);
+bool launcher_started_us(void);      /* false: by hand, alone */
+bool launcher_started_only_us(void); /* false too where that is not known */
 
 #endif

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "cli/agreed_options.h"
 #include "cli/cache_dir.h"
 #include "cli/commands.h"
 #include "cli/grid_option.h"
-#include "cli/launcher.h"
 #include "cli/model_option.h"
 #include "cli/options.h"
 #include "cli/plan_report.h"
@@ -53,7 +53,8 @@ static gptoss_status check(arguments *a, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *err) {
+/* Collective. *model owns the name of the model where rank 0 told it. */
+static gptoss_status parse(const cluster *c, int argc, char **argv, arguments *a, buffer *model, gptoss_error *err) {
     const double most = 1 << 30;
     const option options[] = {
         {"gguf", OPTION_PATH, &a->gguf, 0, 0, "FILE", "the model; or set GPT_OSS_GGUF_PATH"},
@@ -79,9 +80,10 @@ static gptoss_status parse(int argc, char **argv, arguments *a, gptoss_error *er
         {"help", OPTION_SWITCH, &a->help, 0, 0, NULL, "this text"},
     };
     const size_t count = sizeof options / sizeof options[0];
-    TRY(options_parse(options, count, argc, argv, NULL, err));
-    if (!a->help) return check(a, err);
-    if (!launcher_rank_above_0()) print_help(options, count);
+    TRY(cluster_agree(c, options_parse(options, count, argc, argv, NULL, err), err));
+    TRY(agreed_options(c, options, count, model, err));
+    if (!a->help) return cluster_agree(c, check(a, err), err);
+    if (c->rank == 0) print_help(options, count);
     return GPTOSS_OK;
 }
 
@@ -240,31 +242,25 @@ static gptoss_status plan(const arguments *a, machines *m, gptoss_error *err) {
     return status;
 }
 
-/* With a nodes file there is nothing to ask other ranks. */
-static int plan_elsewhere(const arguments *a, gptoss_error *err) {
-    machines m = {0};
-    if (launcher_rank_above_0()) return 0;
-    gptoss_status status = read_nodes(a->nodes, &m, err);
-    if (status == GPTOSS_OK) status = plan(a, &m, err);
-    free(m.items);
-    return status == GPTOSS_OK ? 0 : command_fail(err);
+/* Collective. With a nodes file there is nothing to ask other ranks. */
+static gptoss_status find_machines(const arguments *a, const cluster *c, machines *out, gptoss_error *err) {
+    if (!a->nodes) return look_around(a, c, out, err);
+    return cluster_agree(c, c->rank == 0 ? read_nodes(a->nodes, out, err) : GPTOSS_OK, err);
 }
 
-int plan_command(int argc, char **argv) {
+int plan_command(cluster *c, int argc, char **argv) {
     gptoss_error err = {0};
     arguments a = {.gguf = getenv("GPT_OSS_GGUF_PATH"), .kv_type = KV_DEFAULT};
-    gptoss_status status = parse(argc, argv, &a, &err);
-    if (status != GPTOSS_OK) return launcher_rank_above_0() ? 2 : command_fail(&err);
-    if (a.help) return 0;
-    if (a.nodes) return plan_elsewhere(&a, &err);
-    cluster c;
+    buffer model = {0};
     machines m = {0};
-    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
-    status = look_around(&a, &c, &m, &err);
-    if (status == GPTOSS_OK && c.rank == 0) status = plan(&a, &m, &err);
-    status = cluster_agree(&c, status, &err);
+    gptoss_status status = parse(c, argc, argv, &a, &model, &err);
+    if (status == GPTOSS_OK && !a.help) {
+        status = find_machines(&a, c, &m, &err);
+        if (status == GPTOSS_OK) status = cluster_agree(c, c->rank == 0 ? plan(&a, &m, &err) : GPTOSS_OK, &err);
+    }
     free(m.items);
+    buffer_free(&model);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
-    cluster_leave(&c, status);
+    cluster_leave(c, status);
     return code;
 }

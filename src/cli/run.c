@@ -7,7 +7,6 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "cli/commands.h"
-#include "cli/launcher.h"
 #include "cli/model_option.h"
 #include "cli/run_answer.h"
 #include "cli/run_options.h"
@@ -140,22 +139,20 @@ static gptoss_status run(const run_options *o, const places *where, cluster *c, 
     return status;
 }
 
-int run_command(int argc, char **argv) {
+int run_command(cluster *c, int argc, char **argv) {
     gptoss_error err = {0};
     run_options options;
     places where = {0};
-    cluster c;
-    if (cluster_open(launcher_started_us(), &c, &err) != GPTOSS_OK) return command_fail(&err);
-    gptoss_status status = run_options_parse(&c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
+    gptoss_status status = run_options_parse(c, argc, argv, getenv("GPT_OSS_GGUF_PATH"), &options, &err);
     if (status == GPTOSS_OK && options.engine.help) {
-        if (c.rank == 0) run_options_print_help();
+        if (c->rank == 0) run_options_print_help();
     } else if (status == GPTOSS_OK) {
-        status = engine_options_prepare(&options.engine, &c, &where, &err);
-        if (status == GPTOSS_OK) status = run(&options, &where, &c, &err);
+        status = engine_options_prepare(&options.engine, c, &where, &err);
+        if (status == GPTOSS_OK) status = run(&options, &where, c, &err);
     }
     places_close(&where);
     run_options_free(&options);
     int code = status == GPTOSS_OK ? 0 : command_fail(&err);
-    cluster_leave(&c, status);
+    cluster_leave(c, status);
     return code;
 }
