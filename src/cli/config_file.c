@@ -133,6 +133,7 @@ static gptoss_status read_line(const reading *r, char *bytes, size_t size, gptos
 static gptoss_status read_lines(reading *r, gptoss_error *err) {
     if (r->file->text.size == 0) return GPTOSS_OK;
     char *at = r->file->text.data, *end = at + r->file->text.size;
+    if (r->file->text.size >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0) at += 3; /* editors' mark of UTF-8 */
     while (at < end) {
         char *newline = memchr(at, '\n', (size_t)(end - at));
         char *next = newline ? newline + 1 : end;
