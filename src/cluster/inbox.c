@@ -104,12 +104,18 @@ static bool lock(int fd) {
     return false;
 }
 
+/* Tells what to do about a folder that cannot be used. */
+static gptoss_status name_flag(gptoss_status status, gptoss_error *err) {
+    if (status != GPTOSS_IO) return status;
+    return error_prefix(err, status, "a slice cannot be kept (--cache DIR names another folder)");
+}
+
 /* Opens what has come before, or an empty file. *gone: look for the finished file again. */
 static gptoss_status open_partial(inbox *b, inbox_report *report, void *context, bool *gone, gptoss_error *err) {
     const char *path = b->partial_path.data;
     struct stat info;
     b->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (b->fd < 0) return error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", path);
+    if (b->fd < 0) return name_flag(error_set_errno(err, GPTOSS_IO, errno, "cannot write %s", path), err);
     if (!lock(b->fd)) return error_set(err, GPTOSS_MISUSE, "another process is receiving %s; wait for it", path);
     *gone = !folder_still_has(b->fd, path);
     if (*gone) {
@@ -131,7 +137,7 @@ static gptoss_status fill(inbox *b, const char *dir, inbox_report *report, void 
     digest_print(b->wanted, name);
     TRY(buffer_printf(&b->path, err, "%s/%s.gguf", dir, name));
     TRY(buffer_printf(&b->partial_path, err, "%s.partial", b->path.data));
-    TRY(folder_make(dir, err));
+    TRY(name_flag(folder_make(dir, err), err));
     TRY(start_over(b, err));
     while (gone) {
         TRY(find_finished(b, report, context, &found, err));

@@ -143,7 +143,7 @@ static void what_cannot_be_is_told(void **state) {
     expect_failure(2, COMMAND("run", "--gguf", some, "--tokens", "1", "--weights", "local", "--cache", cache), 2,
                    "some-1.gguf: cannot open");
     expect_failure(2, COMMAND("run", "--gguf", some, "--tokens", "1", "--cache", "/proc/none"), 1,
-                   "cannot make the folder /proc/none");
+                   "a slice cannot be kept (--cache DIR names another folder): cannot make the folder /proc/none");
     expect_failure(0, COMMAND("run", "--gguf", some, "--tokens", "1", "--weights", "elsewhere"), 2,
                    "--weights is auto, local or stream");
     /* Another model on one of the ranks. */
