@@ -1,8 +1,11 @@
 #include "engine/survey.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/folder.h"
@@ -100,11 +103,18 @@ static bool name_link(const cluster *c, const node_facts *all, const char *dir, 
     return n > 0 && n < LONGEST_PATH - 32;
 }
 
+/* Networks are changed, and a machine may have been busy when it was looked at: figures go for a week. */
+static bool is_recent(FILE *f) {
+    const double longest = 7 * 86400;
+    struct stat s;
+    return fstat(fileno(f), &s) == 0 && fabs(difftime(time(NULL), s.st_mtime)) < longest;
+}
+
 static bool read_link(const char *path, node_facts *out) {
     FILE *f = fopen(path, "r");
     if (!f) return false;
     double latency = 0, bandwidth = 0, wake = 0;
-    int got = fscanf(f, "%lf us, %lf bytes a second, %lf us", &latency, &bandwidth, &wake);
+    int got = is_recent(f) ? fscanf(f, "%lf us, %lf bytes a second, %lf us", &latency, &bandwidth, &wake) : 0;
     fclose(f);
     if (got < 3 || !(latency > 0 && latency <= 1e7) || !(bandwidth >= 1e3 && bandwidth <= 1e16)) return false;
     if (!(wake >= 0 && wake <= 1e6)) return false;
@@ -120,12 +130,21 @@ static void keep_link(const char *dir, const char *path, const node_facts *facts
     keep_line(dir, path, line);
 }
 
+/* Within one machine messages take microseconds, unless others have its cores: such figures go for this run only. */
+static bool is_worth_keeping(const cluster *c, const node_facts *all, const node_facts *mine) {
+    const plan_link *link = &mine->link;
+    if (strcmp(all[c->rank].name, all[(c->rank + 1) % c->size].name) != 0) return true;
+    return link->latency < 1e-3 && link->bandwidth > 1e8;
+}
+
 /* Collective. */
 static gptoss_status survey_link(const cluster *c, const node_facts *all, const char *cache_dir, bool again,
                                  node_facts *mine, gptoss_error *err) {
     char path[LONGEST_PATH];
-    bool can_keep = name_link(c, all, cache_dir, path), known = can_keep && !again && read_link(path, mine);
+    bool can_keep = name_link(c, all, cache_dir, path);
+    bool known = can_keep && !again && read_link(path, mine) && is_worth_keeping(c, all, mine);
     TRY(ping_next(c, !known, &mine->link, &mine->wake_seconds, err));
+    can_keep = can_keep && is_worth_keeping(c, all, mine);
     if (can_keep && !known) keep_link(cache_dir, path, mine);
     cluster_agree(c, GPTOSS_OK, NULL);
     if (can_keep) read_link(path, mine);

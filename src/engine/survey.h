@@ -13,8 +13,9 @@
 void survey_rank(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *out);
 
 /* Collective: every rank and the link behind it, in all[size of the cluster] on every rank. Links are measured one
- * after the other, or were when the same machines had as many ranks and threads, as files in cache_dir tell; never kept
- * are links that are delayed on demand. What was kept just now is what later calls find, to the last digit. */
+ * after the other, or were when the same machines had as many ranks and threads, as files in cache_dir tell that are
+ * less than a week old; never kept are links that are delayed on demand, and figures of a link within one machine that
+ * only a busy one can have. What was kept just now is what later calls find, to the last digit. */
 gptoss_status survey_ranks(const cluster *c, team *t, const char *cache_dir, bool again, node_facts *all,
                            gptoss_error *err);
 

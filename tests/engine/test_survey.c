@@ -103,11 +103,63 @@ static void links_are_kept(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+/* The latency of the link behind this rank when the file that is kept of it says so. */
+static double latency_when_kept(const cluster *c, const char *cache, const char *line, const char *age) {
+    char command[512];
+    node_facts *all = calloc((size_t)c->size, sizeof *all);
+    snprintf(command, sizeof command, "for f in %s/link-*; do echo '%s' > $f; touch -d '%s' $f; done", cache, line,
+             age);
+    cluster_agree(c, GPTOSS_OK, NULL);
+    if (system(command) != 0) fail_msg("%s", command);
+    cluster_agree(c, GPTOSS_OK, NULL);
+    assert_ok(survey_all(c, 1, cache, false, all, err));
+    double latency = all[c->rank].link.latency;
+    free(all);
+    return latency;
+}
+
+/* What is old, or was measured while the machine had other things to do, is measured anew. */
+static void links_are_not_believed_for_ever(void **state) {
+    (void)state;
+    const char *line = "777 us, 5000000000 bytes a second, 3 us to wake";
+    const char *busy = "7777 us, 5000000000 bytes a second, 3 us to wake", *far = "7777 us, 50000 bytes a second, 3 us";
+    int number = (int)getpid();
+    char cache[96], command[256];
+    if (world.size == 1) return;
+    cluster_broadcast(&world, &number, sizeof number);
+    snprintf(cache, sizeof cache, "%s/gptoss-old-links-%d-%d", P_tmpdir, number, world.rank);
+    cluster apart = world;
+    apart.local_rank = 0;
+    apart.local_size = 1;
+    for (int together = 0; together < 2; together++) {
+        snprintf(command, sizeof command, "rm -rf '%s'; mkdir '%s'", cache, cache);
+        assert_int_equal(system(command), 0);
+        snprintf(apart.machine, sizeof apart.machine, "made-up-%d", together ? 0 : world.rank);
+        node_facts *all = calloc((size_t)world.size, sizeof *all);
+        const char *to = together ? "made-up-0" : NULL;
+        assert_ok(survey_all(&apart, 1, cache, false, all, err));
+        /* Whatever it was like, a file of its name is there. */
+        snprintf(command, sizeof command, "touch '%s/link-%s-%dx1-%s-%dx1'", cache, all[world.rank].name,
+                 together ? world.size : 1, to ? to : all[(world.rank + 1) % world.size].name,
+                 together ? world.size : 1);
+        assert_int_equal(system(command), 0);
+        free(all);
+        assert_true(latency_when_kept(&apart, cache, line, "6 days ago") == 777e-6);
+        assert_true(latency_when_kept(&apart, cache, line, "8 days ago") != 777e-6);
+        assert_true(latency_when_kept(&apart, cache, line, "8 days") != 777e-6); /* of a clock that was wrong */
+        assert_true((latency_when_kept(&apart, cache, busy, "now") == 7777e-6) == !together);
+        assert_true((latency_when_kept(&apart, cache, far, "now") == 7777e-6) == !together);
+    }
+    snprintf(command, sizeof command, "rm -r '%s'", cache);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_of_all_ranks_arrive_at_rank_0),
         cmocka_unit_test(speeds_are_kept),
         cmocka_unit_test(links_are_kept),
+        cmocka_unit_test(links_are_not_believed_for_ever),
     };
     gptoss_error err;
     if (cluster_open(getenv("OMPI_COMM_WORLD_SIZE") != NULL, &world, &err) != GPTOSS_OK) return 1;
