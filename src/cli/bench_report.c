@@ -6,6 +6,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/plural.h"
 #include "cli/bind_option.h"
 
 static const char *const phase_names[BENCH_PHASES] = {
@@ -75,8 +76,8 @@ static const char *kind(const bench_row *row) { return row->generate ? "generate
 
 void bench_report_print_head(const bench_report *r) {
     const char *name = strrchr(r->options->engine.gguf, '/');
-    printf("%s: %u layers, %.3f GB of weights read a token\n", name ? name + 1 : r->options->engine.gguf, r->n_layers,
-           (double)r->bytes_per_token / 1e9);
+    printf("%s: %u layer%s, %.3f GB of weights read a token\n", name ? name + 1 : r->options->engine.gguf, r->n_layers,
+           plural(r->n_layers), (double)r->bytes_per_token / 1e9);
     printf("%d rank%s%s%s, kernels %s, threads bound to %s; ready %.2f s after the start\n", r->ranks,
            r->ranks == 1 ? "" : "s", r->ranks == 1 ? "" : ", ", r->ranks == 1 ? "" : r->grid, r->isa,
            r->options->engine.bind == BIND_CORE   ? "a core each"
@@ -106,8 +107,8 @@ void bench_report_print_row(const bench_report *r, const bench_row *row) {
            row->chunk, median(r, row), least(row), most(r, row), row->read_bytes / 1e9, share);
     for (int rank = 0; rank < r->ranks; rank++) print_phases(r, row, rank);
     if (is_simulation(r, row)) {
-        printf("    simulated: %.1f %% of the %.2f tokens/s that %u stages could do",
-               100 * median(r, row) / ideal_speed(r, row), ideal_speed(r, row), r->stages);
+        printf("    simulated: %.1f %% of the %.2f tokens/s that %u stage%s could do",
+               100 * median(r, row) / ideal_speed(r, row), ideal_speed(r, row), r->stages, plural(r->stages));
         if (row->streams == 1) printf("; a hop takes %.1f us", 1e6 * hop_seconds(r, row));
         puts("");
     }

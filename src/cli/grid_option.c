@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "engine/layout.h"
 
 /* "1 x 6, 2 x 3, 3 x 2 or 6 x 1" */
@@ -40,13 +41,14 @@ gptoss_status grid_option_settle(grid_option *o, int ranks, gptoss_error *err) {
     list_grids(n, fitting, sizeof fitting);
     if (o->stages && o->shards)
         return error_set(err, GPTOSS_MISUSE,
-                         "--stages %llu and --shards %llu make %llu ranks, but %d %s started; %s (stages x shards) "
+                         "--stages %llu and --shards %llu make %llu rank%s, but %d %s started; %s (stages x shards) "
                          "would fit",
                          (unsigned long long)o->stages, (unsigned long long)o->shards,
-                         (unsigned long long)(o->stages * o->shards), ranks, ranks == 1 ? "was" : "were", fitting);
+                         (unsigned long long)(o->stages * o->shards), plural(o->stages * o->shards), ranks,
+                         ranks == 1 ? "was" : "were", fitting);
     return error_set(err, GPTOSS_MISUSE,
                      "--%s %llu does not divide the %d rank%s started; %s (stages x shards) would fit",
-                     o->stages ? "stages" : "shards", (unsigned long long)given, ranks, ranks == 1 ? "" : "s", fitting);
+                     o->stages ? "stages" : "shards", (unsigned long long)given, ranks, plural(n), fitting);
 }
 
 void grid_option_apply(const grid_option *o, engine_config *config) {

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "cli/inspect_report.h"
 #include "gguf/quote.h"
@@ -39,7 +40,7 @@ static const char *size_text(uint64_t bytes, char *text, size_t capacity) {
 
 static void print_size(FILE *out, uint64_t bytes) {
     char size[32];
-    fprintf(out, "%" PRIu64 " bytes", bytes);
+    fprintf(out, "%" PRIu64 " byte%s", bytes, plural(bytes));
     if (bytes >= 1024) fprintf(out, " (%s)", size_text(bytes, size, sizeof size));
 }
 

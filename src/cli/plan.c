@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/plural.h"
 #include "cli/agreed_options.h"
 #include "cli/cache_dir.h"
 #include "cli/commands.h"
@@ -199,8 +200,8 @@ static gptoss_status show(const arguments *a, const plan_report *r, gptoss_error
 
 static gptoss_status choose_limits(const arguments *a, plan_report *r, gptoss_error *err) {
     if (a->layers > r->hp.n_layers)
-        return error_set(err, GPTOSS_MISUSE, "--layers %llu is more than the %u layers of %s",
-                         (unsigned long long)a->layers, r->hp.n_layers, a->gguf);
+        return error_set(err, GPTOSS_MISUSE, "--layers %llu is more than the %u layer%s of %s",
+                         (unsigned long long)a->layers, r->hp.n_layers, plural(r->hp.n_layers), a->gguf);
     TRY(max_kv_option_check(a->max_kv, &r->hp, err));
     r->model.n_layers = a->layers ? (uint32_t)a->layers : r->hp.n_layers;
     const planning limits = {.ranks = 1, .positions = (uint32_t)a->max_kv};

@@ -1,6 +1,8 @@
 /* The drawing of plan_report.h: a row a stage, its shards side by side; of each rank its memory and what fills it, and
  * below it its time. */
+#include "base/plural.h"
 #include "cli/plan_report.h"
+#include "engine/layout.h"
 
 enum {
     LEFT = 116, /* of the first shard */
@@ -137,10 +139,11 @@ gptoss_status plan_report_draw(const plan_report *r, buffer *out, gptoss_error *
     TRY(buffer_printf(out, err,
                       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n",
                       width, height, width, height));
+    char grid[80];
+    layout_grid(&r->placement, grid, sizeof grid);
     TRY(buffer_append_text(out, STYLE, err));
-    TRY(buffer_printf(out, err,
-                      "<text class=\"title\" x=\"16\" y=\"28\">%u layers in %u stages x %u shards: %.1f tokens/s",
-                      r->model.n_layers, r->placement.stages, r->placement.shards, r->forecast.one_stream));
+    TRY(buffer_printf(out, err, "<text class=\"title\" x=\"16\" y=\"28\">%u layer%s in %s: %.1f tokens/s",
+                      r->model.n_layers, plural(r->model.n_layers), grid, r->forecast.one_stream));
     if (r->streams > 1)
         TRY(buffer_printf(out, err, ", %.1f with %u sequences at once", r->forecast.all_streams, r->streams));
     TRY(buffer_printf(out, err,

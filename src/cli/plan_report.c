@@ -1,5 +1,7 @@
 #include "cli/plan_report.h"
 
+#include "base/plural.h"
+#include "engine/layout.h"
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,10 +64,12 @@ void plan_report_print_table(FILE *out, const plan_report *r) {
     int name_width = 4;
     for (uint32_t i = 0; i < r->ranks; i++)
         if ((int)strlen(r->nodes[i].name) > name_width) name_width = (int)strlen(r->nodes[i].name);
-    fprintf(out, "%s: %u layers, %u experts, %.2f GiB; KV cache for %u x %u tokens; for %s\n", r->path,
-            r->model.n_layers, r->hp.n_experts, gib(placement_weights(&r->model)), r->streams, r->kv_positions,
-            goal_name(r));
-    fprintf(out, "%u stages x %u shards%s\n\n", r->placement.stages, r->placement.shards,
+    char grid[80];
+    layout_grid(&r->placement, grid, sizeof grid);
+    fprintf(out, "%s: %u layer%s, %u expert%s, %.2f GiB; KV cache for %u x %u tokens; for %s\n", r->path,
+            r->model.n_layers, plural(r->model.n_layers), r->hp.n_experts, plural(r->hp.n_experts),
+            gib(placement_weights(&r->model)), r->streams, r->kv_positions, goal_name(r));
+    fprintf(out, "%s%s\n\n", grid,
             r->placement.shards > 1 ? "; run and serve make it when they are given --stages and --shards, too" : "");
     fprintf(out, "%4s  %-*s  %6s  %5s  %6s  %8s  %7s  %8s  %7s  %6s  %6s  %8s\n", "rank", name_width, "node", "GiB",
             "cores", "GB/s", "layers", "experts", "KV heads", "weights", "KV GiB", "used", "ms");

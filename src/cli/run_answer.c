@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
+#include "base/plural.h"
 #include "cli/streams.h"
 #include "engine/layout.h"
 #include "gguf/quote.h"
@@ -313,18 +314,18 @@ static void explain_silence(const answer *a, const generate_result *result, FILE
     bool silent = a->content.size == 0 && a->whole.call_count == 0 && a->whole.reasoning.size > 0;
     if (!silent || result->stopped) return;
     fprintf(to,
-            "nothing is answered yet: reasoning took all of the %u tokens; give more with --max-tokens, or try "
+            "nothing is answered yet: reasoning took %s%u token%s; give more with --max-tokens, or try "
             "--reasoning low\n",
-            result->generated);
+            result->generated == 1 ? "the " : "all of the ", result->generated, plural(result->generated));
 }
 
 static void write_summary(const answer *a, const generate_result *result, figures f, FILE *to) {
     const engine *e = a->engine;
     fprintf(to, "[finish_reason=%s]\n", finish_reason(a, result));
     explain_silence(a, result, to);
-    fprintf(to, "prompt %u tokens", a->n_prompt);
+    fprintf(to, "prompt %u token%s", a->n_prompt, plural(a->n_prompt));
     if (result->cached > 0) fprintf(to, " (%u of them cached)", result->cached);
-    fprintf(to, ", %.2f tokens/s; answer %u tokens", f.prompt_rate, result->generated);
+    fprintf(to, ", %.2f tokens/s; answer %u token%s", f.prompt_rate, result->generated, plural(result->generated));
     if (result->generated > 1) fprintf(to, ", %.2f tokens/s", f.generation_rate);
     if (result->generated > 0) fprintf(to, "; first token after %.2f s", f.to_first_token);
     fputc('\n', to);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/plural.h"
 #include "text/harmony.h"
 
 enum { LONGEST_PROMPT_BYTES = 64 << 20 };
@@ -27,9 +28,9 @@ static gptoss_status parse_tokens(const char *text, uint32_t n_vocab, tokens *ou
 
 static gptoss_status refuse_length(const run_options *o, size_t count, uint32_t limit, gptoss_error *err) {
     return error_set(err, GPTOSS_BAD_INPUT,
-                     "the prompt of %zu tokens and an answer of up to %llu need more than the %u positions %s: lower "
+                     "the prompt of %zu token%s and an answer of up to %llu need more than the %u position%s %s: lower "
                      "--max-tokens%s%s",
-                     count, (unsigned long long)o->max_tokens, limit,
+                     count, plural(count), (unsigned long long)o->max_tokens, limit, plural(limit),
                      o->engine.max_kv ? "of --max-kv" : "the model was made for",
                      o->engine.max_kv ? " or raise --max-kv" : "",
                      o->truncate_prompt ? " (dropping the text alone is not enough)"

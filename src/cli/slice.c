@@ -8,6 +8,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/plural.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/rank_path.h"
@@ -124,15 +125,15 @@ static gptoss_status read_ranks(const arguments *a, request *r, gptoss_error *er
     if (a->rank) {
         TRY(read_pair("rank", a->rank, '/', false, &r->first, &of, err));
         if (r->first >= of)
-            return error_set(err, GPTOSS_MISUSE, "--rank %s: %u ranks are numbered 0 to %u", a->rank, of,
-                             of ? of - 1 : 0);
+            return error_set(err, GPTOSS_MISUSE, "--rank %s: there %s %u rank%s, counted from 0", a->rank,
+                             of == 1 ? "is" : "are", of, plural(of));
     }
     if (of == 0) of = (uint32_t)(stages * shards);
     if (of > MOST_RANKS) return error_set(err, GPTOSS_MISUSE, "a grid of %u ranks; at most %d can be", of, MOST_RANKS);
     if (!a->stages) stages = of / shards;
     if (stages * shards != of)
-        return error_set(err, GPTOSS_MISUSE, "%u ranks are no grid of %llu shards a stage%s", of,
-                         (unsigned long long)shards, a->stages ? " in so many stages" : "");
+        return error_set(err, GPTOSS_MISUSE, "%u rank%s are no grid of %llu shard%s a stage%s", of, plural(of),
+                         (unsigned long long)shards, plural(shards), a->stages ? " in so many stages" : "");
     r->last = a->rank ? r->first : of - 1;
     r->stages = (uint32_t)stages;
     r->shards = (uint32_t)shards;
@@ -146,8 +147,8 @@ static gptoss_status read_request(const arguments *a, const hparams *hp, request
         uint32_t last = 0;
         TRY(read_pair("layers", a->layers, '-', true, &r.what.layer_begin, &last, err));
         if (last < r.what.layer_begin || last >= hp->n_layers)
-            return error_set(err, GPTOSS_MISUSE, "--layers %s: the model has layers 0 to %u", a->layers,
-                             hp->n_layers - 1);
+            return error_set(err, GPTOSS_MISUSE, "--layers %s: the model has layer%s%u", a->layers,
+                             hp->n_layers > 1 ? "s 0 to " : " ", hp->n_layers - 1);
         r.what.layer_end = last + 1;
         r.what.kv_head_end = hp->n_kv_heads;
         r.what.embedding_end = r.what.layer_begin == 0 ? hp->n_vocab : 0;
@@ -217,8 +218,8 @@ static gptoss_status write_slice(const arguments *a, const gguf_file *file, cons
     stat(path, &s);
     char holds[EXTENT_TEXT];
     extent_describe(what, hp, holds);
-    printf("%s: %s; %zu tensors, %.3f GB, written in %.1f s\n", path, holds, tensors, (double)s.st_size / 1e9,
-           clock_seconds() - start);
+    printf("%s: %s; %zu tensor%s, %.3f GB, written in %.1f s\n", path, holds, tensors, plural(tensors),
+           (double)s.st_size / 1e9, clock_seconds() - start);
     return GPTOSS_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/cancel.h"
 #include "base/mem.h"
+#include "base/plural.h"
 #include "cluster/link.h"
 #include "engine/kv_sizing.h"
 #include "engine/place.h"
@@ -30,8 +31,8 @@ static gptoss_status read_file(engine *e, gptoss_error *err) {
 
 static gptoss_status check_model(engine *e, gptoss_error *err) {
     if (e->config.n_layers > e->hp.n_layers)
-        return error_set(err, GPTOSS_MISUSE, "--layers %u is more than the %u layers of %s", e->config.n_layers,
-                         e->hp.n_layers, e->config.path);
+        return error_set(err, GPTOSS_MISUSE, "--layers %u is more than the %u layer%s of %s", e->config.n_layers,
+                         e->hp.n_layers, plural(e->hp.n_layers), e->config.path);
     e->n_layers = e->config.n_layers ? e->config.n_layers : e->hp.n_layers;
     return e->file ? weights_check(e->file, &e->hp, e->n_layers, err) : GPTOSS_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/plural.h"
 
 static gptoss_status check_request(const scheduler_request *r, const wave_limits *limits, gptoss_error *err) {
     if (r->n_prompt < 1) return error_set(err, GPTOSS_MISUSE, "the prompt is empty");
@@ -13,8 +14,8 @@ static gptoss_status check_request(const scheduler_request *r, const wave_limits
         return error_set(err, GPTOSS_MISUSE, "nobody listens to the request");
     if ((uint64_t)r->n_prompt + r->max_tokens > limits->positions)
         return error_set(err, GPTOSS_MISUSE,
-                         "%u tokens of prompt and %u of answer are more than the %u positions of a sequence",
-                         r->n_prompt, r->max_tokens, limits->positions);
+                         "%u token%s of prompt and %u of answer are more than the %u position%s of a sequence",
+                         r->n_prompt, plural(r->n_prompt), r->max_tokens, limits->positions, plural(limits->positions));
     for (uint32_t i = 0; i < r->n_prompt; i++)
         if (r->prompt[i] >= limits->n_vocab)
             return error_set(err, GPTOSS_MISUSE, "token %u of the prompt is %u, but the vocabulary ends at %u", i,

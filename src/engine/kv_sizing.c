@@ -1,4 +1,5 @@
 #include "engine/kv_sizing.h"
+#include "base/plural.h"
 
 static uint64_t window_pages(const kv_paging *p, const kv_demand *d) {
     const kv_room *r = &d->room;
@@ -20,10 +21,10 @@ gptoss_status kv_sizing(const hparams *hp, uint32_t layer_begin, uint32_t layer_
     if (d->memory > 0 && d->memory < window_bytes + page_bytes)
         return error_set(
             err, GPTOSS_MISUSE,
-            "--kv-memory is %.1f MB, but the windowed layers of %u sequences and %u resume points take %.1f "
+            "--kv-memory is %.1f MB, but the windowed layers of %u sequence%s and %u resume point%s take %.1f "
             "MB, and a page of the others %.1f MB; give more, or ask for fewer sequences",
-            (double)d->memory / 1e6, d->room.sequences, d->resume_points, (double)window_bytes / 1e6,
-            (double)page_bytes / 1e6);
+            (double)d->memory / 1e6, d->room.sequences, plural(d->room.sequences), d->resume_points,
+            plural(d->resume_points), (double)window_bytes / 1e6, (double)page_bytes / 1e6);
     if (d->memory > 0 && page_bytes > 0 && d->room.pages[KV_FULL] == 0) full = (d->memory - window_bytes) / page_bytes;
     if (window > INT32_MAX || full > INT32_MAX)
         return error_set(err, GPTOSS_MISUSE, "a KV cache of %llu pages is too large",

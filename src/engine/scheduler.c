@@ -7,6 +7,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/plural.h"
 #include "cluster/peers.h"
 #include "engine/scheduler_internal.h"
 
@@ -192,7 +193,8 @@ static gptoss_status interrupted(const scheduler *s, gptoss_error *err) {
     if (j->sequence.position < j->n_prompt)
         return error_set(err, GPTOSS_CANCELLED, "interrupted while reading the prompt, at token %u of %u",
                          j->sequence.position, j->n_prompt);
-    return error_set(err, GPTOSS_CANCELLED, "interrupted after %u tokens of the answer", j->n_tokens - j->n_prompt);
+    return error_set(err, GPTOSS_CANCELLED, "interrupted after %u token%s of the answer", j->n_tokens - j->n_prompt,
+                     plural(j->n_tokens - j->n_prompt));
 }
 
 /* A rank that is lost is the reason, whatever went wrong first. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/plural.h"
 
 static const uint64_t PRECISION = 1 << 20;
 
@@ -120,6 +121,8 @@ gptoss_status advice_describe(const advice *a, uint32_t ranks, buffer *out, gpto
     else if (a->another_node)
         TRY(buffer_printf(out, err, "; or with another stage of %u nodes that have %.2f GiB each for it", a->more_nodes,
                           (double)a->another_node / gib));
-    if (a->layers) TRY(buffer_printf(out, err, "; or its first %u layers alone (--layers %u)", a->layers, a->layers));
+    if (a->layers)
+        TRY(buffer_printf(out, err, "; or its first %u layer%s alone (--layers %u)", a->layers, plural(a->layers),
+                          a->layers));
     return GPTOSS_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/plural.h"
 #include "plan/cut.h"
 #include "plan/deal.h"
 #include "plan/forecast.h"
@@ -188,8 +189,12 @@ static cut_result find_in_grid(work *w, gptoss_error *err) {
 
 static gptoss_status refuse_gap(plan_range before, uint32_t rank_before, plan_range behind, uint32_t rank_behind,
                                 const char *what, gptoss_error *err) {
+    if (before.end == behind.begin - 1)
+        return error_set(err, GPTOSS_BAD_INPUT,
+                         "%s %u is missing: the slice of rank %u ends before it, that of rank %u begins behind it",
+                         what, before.end, rank_before, rank_behind);
     return error_set(err, GPTOSS_BAD_INPUT,
-                     "%s %u to %u are missing: the slice of rank %u ends before them, that of rank %u begins behind "
+                     "%ss %u to %u are missing: the slice of rank %u ends before them, that of rank %u begins behind "
                      "them",
                      what, before.end, behind.begin - 1, rank_before, rank_behind);
 }
@@ -208,13 +213,13 @@ static gptoss_status refuse_files(const work *w, gptoss_error *err) {
                          last, m->n_layers - 1, nodes[last].layers.end - 1);
     for (uint32_t r = shards; r < w->n; r++)
         if (nodes[r].layers.begin > nodes[r - shards].layers.end)
-            return refuse_gap(nodes[r - shards].layers, r - shards, nodes[r].layers, r, "layers", err);
+            return refuse_gap(nodes[r - shards].layers, r - shards, nodes[r].layers, r, "layer", err);
     for (uint32_t r = 1; r < w->n; r++) {
         if (r % shards == 0) continue;
         if (nodes[r].experts.begin > nodes[r - 1].experts.end)
-            return refuse_gap(nodes[r - 1].experts, r - 1, nodes[r].experts, r, "experts", err);
+            return refuse_gap(nodes[r - 1].experts, r - 1, nodes[r].experts, r, "expert", err);
         if (nodes[r].kv_heads.begin > nodes[r - 1].kv_heads.end)
-            return refuse_gap(nodes[r - 1].kv_heads, r - 1, nodes[r].kv_heads, r, "KV heads", err);
+            return refuse_gap(nodes[r - 1].kv_heads, r - 1, nodes[r].kv_heads, r, "KV head", err);
     }
     for (uint32_t r = 0; r < w->n && shards == 1; r++)
         if (nodes[r].kv_heads.begin > 0 || nodes[r].kv_heads.end < m->n_kv_heads)
@@ -223,11 +228,12 @@ static gptoss_status refuse_files(const work *w, gptoss_error *err) {
                 "the slice of rank %u has not all KV heads of its layers: it is for one of several shards; "
                 "ask for the stages and shards that it was cut for",
                 r);
-    return error_set(err, GPTOSS_BAD_INPUT,
-                     "the slices of the ranks do not follow each other in a grid of %u stages x %u shards: each stage "
-                     "needs layers behind those of the stage before it, each shard experts and heads behind those of "
-                     "the shard before it",
-                     w->cut.stages, shards);
+    return error_set(
+        err, GPTOSS_BAD_INPUT,
+        "the slices of the ranks do not follow each other in a grid of %u stage%s x %u shard%s: each stage "
+        "needs layers behind those of the stage before it, each shard experts and heads behind those of "
+        "the shard before it",
+        w->cut.stages, plural(w->cut.stages), shards, plural(shards));
 }
 
 static gptoss_status refuse_memory(gptoss_error *err) {
@@ -271,8 +277,8 @@ static gptoss_status place(const plan_model *m, const plan_node *nodes, uint32_t
                            const plan_wish *wish, placement *out, gptoss_error *err) {
     work w;
     if (!is_small_enough(m, stages, shards))
-        return error_set(err, GPTOSS_MISUSE, "%u stages x %u shards and %u layers are too many to plan for", stages,
-                         shards, m->n_layers);
+        return error_set(err, GPTOSS_MISUSE, "%u stage%s x %u shard%s and %u layer%s are too many to plan for", stages,
+                         plural(stages), shards, plural(shards), m->n_layers, plural(m->n_layers));
     gptoss_status status = work_open(m, nodes, stages, shards, wish->goal, &w, err);
     if (status == GPTOSS_OK) status = place_in_grid(&w, err);
     if (status == GPTOSS_OK) {
@@ -290,33 +296,40 @@ static bool is_allowed(const plan_model *m, const plan_wish *wish, uint32_t n, u
     return (!wish->shards || wish->shards == shards) && (!wish->stages || wish->stages == n / shards);
 }
 
+static gptoss_status refuse_stages(const plan_model *m, const plan_wish *wish, uint32_t n, gptoss_error *err) {
+    uint32_t stages = wish->stages ? wish->stages : n / wish->shards;
+    uint32_t ranks = m->n_layers * (wish->shards ? wish->shards : 1);
+    return error_set(err, GPTOSS_MISUSE, "%u stages cannot share %u layer%s: start at most %u rank%s", stages,
+                     m->n_layers, plural(m->n_layers), ranks, plural(ranks));
+}
+
 static gptoss_status refuse_grid(const plan_model *m, const plan_wish *wish, uint32_t n, gptoss_error *err) {
     uint32_t most = placement_most_shards(m);
     if (wish->shards > most && m->kv_head_step > 1)
         return error_set(
             err, GPTOSS_MISUSE,
-            "%u shards cannot share %u KV heads, of which %u at a time share blocks of attn_output: ask for "
-            "at most %u shards",
-            wish->shards, m->n_kv_heads, m->kv_head_step, most);
+            "%u shards cannot share %u KV head%s, of which %u at a time share blocks of attn_output: ask for "
+            "at most %u shard%s",
+            wish->shards, m->n_kv_heads, plural(m->n_kv_heads), m->kv_head_step, most, plural(most));
     if (wish->shards > most)
-        return error_set(err, GPTOSS_MISUSE,
-                         "%u shards cannot share %u KV heads and %u experts: ask for at most %u shards", wish->shards,
-                         m->n_kv_heads, m->n_experts, most);
+        return error_set(
+            err, GPTOSS_MISUSE, "%u shards cannot share %u KV head%s and %u expert%s: ask for at most %u shard%s",
+            wish->shards, m->n_kv_heads, plural(m->n_kv_heads), m->n_experts, plural(m->n_experts), most, plural(most));
     if (wish->stages > m->n_layers || (wish->shards && n / wish->shards > m->n_layers))
-        return error_set(err, GPTOSS_MISUSE, "%u stages cannot share %u layers: start at most %u ranks",
-                         wish->stages ? wish->stages : n / wish->shards, m->n_layers,
-                         m->n_layers * (wish->shards ? wish->shards : 1));
+        return refuse_stages(m, wish, n, err);
     if (wish->stages && wish->shards)
-        return error_set(err, GPTOSS_MISUSE, "%u stages x %u shards are %llu ranks, not the %u that there are",
-                         wish->stages, wish->shards, (unsigned long long)wish->stages * wish->shards, n);
+        return error_set(err, GPTOSS_MISUSE, "%u stage%s x %u shard%s are %llu ranks, not the %u that there are",
+                         wish->stages, plural(wish->stages), wish->shards, plural(wish->shards),
+                         (unsigned long long)wish->stages * wish->shards, n);
     if (wish->stages || wish->shards)
-        return error_set(err, GPTOSS_MISUSE, "%u ranks cannot be dealt to %u %s: start a multiple of that%s", n,
-                         wish->stages ? wish->stages : wish->shards, wish->stages ? "stages" : "shards a stage",
+        return error_set(err, GPTOSS_MISUSE, "%u rank%s cannot be dealt to %u %s: start a multiple of that%s", n,
+                         plural(n), wish->stages ? wish->stages : wish->shards,
+                         wish->stages ? "stages" : "shards a stage",
                          wish->stages ? ", with few enough shards for the model" : "");
     return error_set(err, GPTOSS_MISUSE,
-                     "%u ranks form no grid for this model, which has at most %u stages (layers) x %u shards: start at "
-                     "most %u ranks, or a number that divides better",
-                     n, m->n_layers, most, m->n_layers);
+                     "%u ranks form no grid for this model, which has at most %u stage%s (layers) x %u shard%s: start "
+                     "at most %u rank%s, or a number that divides better",
+                     n, m->n_layers, plural(m->n_layers), most, plural(most), m->n_layers, plural(m->n_layers));
 }
 
 static double speed_for(const plan_wish *wish, const forecast *f) {

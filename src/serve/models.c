@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/plural.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
 
@@ -30,8 +31,8 @@ gptoss_status models_check_engine(const server *s, const cJSON *body, failure *w
     TRY(json_input_integer(body, "", "layers", 1, UINT32_MAX, &layers, why));
     TRY(json_input_bool(body, "", "moe_fallback", &fallback, why));
     if (layers != s->model.n_layers)
-        return failure_field(why, "layers", "this server runs %u layers, not %lld: serve --layers %lld would",
-                             s->model.n_layers, (long long)layers, (long long)layers);
+        return failure_field(why, "layers", "this server runs %u layer%s, not %lld: serve --layers %lld would",
+                             s->model.n_layers, plural(s->model.n_layers), (long long)layers, (long long)layers);
     if (fallback == s->model.expert_0_only) return GPTOSS_OK;
     return failure_field(why, "moe_fallback", "this server was started %s --moe-fallback",
                          s->model.expert_0_only ? "with" : "without");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/plural.h"
 #include "serve/routes.h"
 
 gptoss_status reply_open(exchange *x, uint32_t turns, reply_reader reader, reply *out, failure *why) {
@@ -26,8 +27,8 @@ gptoss_status reply_begin(reply *r, const turn_plan *plan, failure *why) {
     if (status != GPTOSS_BUSY) return status;
     TRY(routes_check_state(s, why));
     failure_set(why, 429, NULL, "queue_full",
-                "all places are taken: up to %u answers may be at work and waiting; try again later",
-                s->model.most_requests);
+                "all places are taken: up to %u answer%s may be at work and waiting; try again later",
+                s->model.most_requests, plural(s->model.most_requests));
     why->retry_after = 1;
     return GPTOSS_BUSY;
 }

@@ -223,7 +223,7 @@ static void misuse_is_refused_in_one_line(void **state) {
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", "mmx"), "there are reference, portable"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--isa", OTHER_ISA), OTHER_ISA},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--layers", "1"),
-         "2 stages cannot share 1 layers: start at most 1 ranks"},
+         "2 stages cannot share 1 layer: start at most 1 rank"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--stages", "2", "--shards", "2"), "make 4 ranks"},
         {ARGUMENTS("--gguf", MODEL, "--prompt", "x", "--shards", "3"), "does not divide the 2 ranks"},
         {ARGUMENTS("--gguf", TEST_DATA "/golden/like-q4_k_m.gguf", "--prompt", "x", "--shards", "2"),

@@ -127,7 +127,7 @@ static void the_summary_is_written_at_once(void **state) {
     ssize_t size = read(pipe[0], packet, sizeof packet - 1);
     assert_true(size > 0);
     packet[size] = '\0';
-    assert_non_null(strstr(packet, "[finish_reason=stop]\nprompt 1 tokens, "));
+    assert_non_null(strstr(packet, "[finish_reason=stop]\nprompt 1 token, "));
     assert_int_equal(packet[size - 1], '\n');
     assert_int_equal(read(pipe[0], packet, sizeof packet), -1); /* there is no other */
     close(pipe[0]);
