@@ -127,6 +127,7 @@ static gptoss_status read_line(const reading *r, char *bytes, size_t size, gptos
     if (equals) *equals = '\0';
     char *name = trim(bytes), *value = equals ? trim(equals + 1) : NULL;
     if (!*name && !equals) return GPTOSS_OK;
+    if (!*name) return error_set(err, GPTOSS_MISUSE, "the line has no name in front of \"=\"");
     return apply(r, name, value, err);
 }
 

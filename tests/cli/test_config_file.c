@@ -118,6 +118,7 @@ static void marks_of_utf_8_and_long_line_ends_are_skipped(void **state) {
     assert_refused(read_text("\xEF\xBB\xBF\r\njsn"), 2, "did you mean --json");
     assert_refused(read_text("json\n\xEF\xBB\xBFprompt = x"), 2, "unknown flag"); /* it has no business elsewhere */
     assert_refused(read_text("\xFF\xFEj"), 1, "not UTF-8");
+    assert_refused(read_text("json\n = 3"), 2, "no name in front of");
 }
 
 static void the_command_line_goes_first(void **state) {
@@ -146,7 +147,7 @@ static void faults_are_told_with_their_line(void **state) {
         {"json\n\nmax-tokns = 5", "did you mean --max-tokens?", 3},
         {"--json", "unknown flag", 1},
         {"Json", "did you mean --json?", 1},
-        {"= 5", "unknown flag", 1},
+        {"= 5", "no name in front of", 1},
         {"max-tokens = many\n", "--max-tokens wants a whole number, not \"many\"", 1},
         {"max-tokens = 0", "out of range", 1},
         {"# c\ntemperature = nan", "wants a number", 2},
