@@ -8,8 +8,43 @@
 
 enum { FIELDS_COMPARED = 64 };
 
-/* What cJSON does not look at before it recurses, allocates or cuts a text: depth, the number of values, and the
- * escape of NUL. */
+static size_t digits(const char *text) { return strspn(text, "0123456789"); }
+
+/* How much of a number at `text` JSON knows, or 0: cJSON takes "01" and "1." as well. */
+static size_t number_size(const char *text) {
+    const char *at = text + (*text == '-');
+    size_t whole = digits(at);
+    if (whole == 0 || (*at == '0' && whole > 1)) return 0;
+    at += whole;
+    if (*at == '.') {
+        size_t part = digits(at + 1);
+        if (part == 0) return 0;
+        at += 1 + part;
+    }
+    if (*at == 'e' || *at == 'E') {
+        at += at[1] == '+' || at[1] == '-' ? 2 : 1;
+        size_t power = digits(at);
+        if (power == 0) return 0;
+        at += power;
+    }
+    return (size_t)(at - text);
+}
+
+static bool goes_on_number(char c) { return (c >= '0' && c <= '9') || (c && strchr("+-.eE", c)); }
+
+/* Outside of texts: *i is at a byte, and after a number at its last. */
+static bool is_json_byte(const char *data, size_t *i) {
+    char c = data[*i];
+    if ((unsigned char)c < 0x20) return strchr("\t\n\r", c) != NULL; /* cJSON skips any control character */
+    if (c != '-' && (c < '0' || c > '9')) return true;
+    size_t size = number_size(data + *i);
+    if (size == 0 || goes_on_number(data[*i + size])) return false;
+    *i += size - 1;
+    return true;
+}
+
+/* What cJSON does not look at, or not before it recurses, allocates or cuts a text: numbers, control characters, depth,
+ * the number of values, and the escape of NUL. */
 static gptoss_status check_text(const buffer *body, failure *why) {
     if (body->size == 0)
         return failure_set(why, 400, NULL, "invalid_json", "the body is empty: it must be a JSON object");
@@ -31,6 +66,8 @@ static gptoss_status check_text(const buffer *body, failure *why) {
         } else if (in_string && (unsigned char)c < 0x20) {
             return failure_set(why, 400, NULL, "invalid_json",
                                "the body is not JSON: a control character in a text (byte %zu)", i);
+        } else if (!in_string && !is_json_byte(body->data, &i)) {
+            return failure_set(why, 400, NULL, "invalid_json", "the body is not JSON: it goes wrong at byte %zu", i);
         } else if (!in_string && (c == '{' || c == '[')) {
             if (++depth > JSON_INPUT_DEPTH)
                 return failure_set(why, 400, NULL, "invalid_json", "the body is nested deeper than %d levels",

@@ -16,7 +16,8 @@ static gptoss_status parse(const char *text, cJSON **out, failure *why) {
 
 static void reads_json_strictly(void **state) {
     (void)state;
-    static const char *const good[] = {"{}", " {\"a\":[1,-2.5e3,true,null,\"\\u00e9\\\\u0000\"]}\n",
+    static const char *const good[] = {"{}", " {\"a\":[1,-2.5e3,true,null,\"\\u00e9\\\\u0000\"]}\r\n\t",
+                                       "{\"a\":[0,-0,0.0,10,1E+2,2e-07,-0.5,12345678901234567890]}",
                                        "{\"a\":{\"a\":{}}}"};
     static const char *const bad[] = {"",
                                       "null",
@@ -24,6 +25,16 @@ static void reads_json_strictly(void **state) {
                                       "{",
                                       "{}}",
                                       "{} {}",
+                                      "{\"a\":01}",
+                                      "{\"a\":-00}",
+                                      "{\"a\":1.}",
+                                      "{\"a\":-1.e5}",
+                                      "{\"a\":[0.5,2.5.]}",
+                                      "{\"a\":1e}",
+                                      "{\"a\":1-1}",
+                                      "{\"a\":-}",
+                                      "{\x01\"a\":1}",
+                                      "{\"a\":\f1}",
                                       "{\"a\":}",
                                       "{'a':1}",
                                       "{\"a\":1,}",
