@@ -98,6 +98,12 @@ static void add_text(cJSON *object, const char *name, const buffer *text) {
     cJSON_AddStringToObject(object, name, text->data ? text->data : "");
 }
 
+/* Under both of the names that programs look for, as servers of open models have it. */
+static void add_reasoning(cJSON *object, const char *text) {
+    cJSON_AddStringToObject(object, "reasoning_content", text);
+    cJSON_AddStringToObject(object, "reasoning", text);
+}
+
 /* ---- whole ---- */
 
 static gptoss_status add_call(chat_choice *c, const letter *l, gptoss_error *err) {
@@ -142,7 +148,7 @@ static cJSON *message_json(const chat_choice *c) {
     else
         add_text(message, "content", &c->content);
     cJSON_AddNullToObject(message, "refusal");
-    if (c->reasoning.size > 0) add_text(message, "reasoning_content", &c->reasoning);
+    if (c->reasoning.size > 0) add_reasoning(message, c->reasoning.data);
     if (c->call_count == 0) return message;
     cJSON *calls = cJSON_AddArrayToObject(message, "tool_calls");
     for (size_t i = 0; i < c->call_count; i++) {
@@ -244,7 +250,10 @@ gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *
     }
     default:
         delta = cJSON_CreateObject();
-        cJSON_AddStringToObject(delta, l->kind == TURN_REASONING ? "reasoning_content" : "content", l->data);
+        if (l->kind == TURN_REASONING)
+            add_reasoning(delta, l->data);
+        else
+            cJSON_AddStringToObject(delta, "content", l->data);
     }
     return write_chunk(h, l->sender, delta, logprobs, telemetry, NULL, out, err);
 }

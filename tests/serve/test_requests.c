@@ -407,6 +407,7 @@ static void shapes_answers(void **state) {
     assert_string_equal(text, "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":["
                               "{\"index\":0,\"message\":{"
                               "\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"reasoning_content\":\"Hmm.\","
+                              "\"reasoning\":\"Hmm.\","
                               "\"tool_calls\":[{\"id\":\"call_1\","
                               "\"type\":\"function\",\"function\":{\"name\":\"tide\",\"arguments\":\"{}\"}}]},"
                               "\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],"
@@ -417,7 +418,7 @@ static void shapes_answers(void **state) {
         chunks.data,
         "data: "
         "{\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,"
-        "\"delta\":{\"reasoning_content\":\"Hm\"},\"finish_reason\":null}]}\n\n"));
+        "\"delta\":{\"reasoning_content\":\"Hm\",\"reasoning\":\"Hm\"},\"finish_reason\":null}]}\n\n"));
     assert_non_null(strstr(chunks.data, "\"type\":\"function\",\"function\":{\"name\":\"tide\",\"arguments\":\"\"}"));
     assert_non_null(
         strstr(chunks.data, "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"}\"}}]}"));

@@ -82,6 +82,7 @@ static void answers_whole(void **state) {
     assert_string_equal(client_text(a, "choices.0.message.role"), "assistant");
     assert_string_equal(client_text(a, "choices.0.message.content"), client_text(expected, "content"));
     assert_string_equal(client_text(a, "choices.0.message.reasoning_content"), client_text(expected, "reasoning"));
+    assert_string_equal(client_text(a, "choices.0.message.reasoning"), client_text(expected, "reasoning"));
     assert_string_equal(client_text(a, "choices.0.finish_reason"), "stop");
     double prompt = client_number(a, "usage.prompt_tokens"), answer = client_number(a, "usage.completion_tokens");
     assert_true(prompt == client_number(expected, "prompt_tokens"));
