@@ -15,7 +15,11 @@ static void add_common_headers(const exchange *x, struct MHD_Response *r) {
     const char *origin = x->server->config.cors_origin;
     if (!origin) return;
     MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
-    MHD_add_response_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+    /* Clients have headers of their own, such as the X-Stainless-* of OpenAI's packages: whatever a page asks for. */
+    const char *asked = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Access-Control-Request-Headers");
+    if (!asked || MHD_add_response_header(r, "Access-Control-Allow-Headers", asked) != MHD_YES)
+        MHD_add_response_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+    MHD_add_response_header(r, "Access-Control-Expose-Headers", "Retry-After");
     MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     if (strcmp(origin, "*") != 0) MHD_add_response_header(r, "Vary", "Origin");
 }
