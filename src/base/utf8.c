@@ -53,6 +53,12 @@ static size_t valid_prefix(const uint8_t *bytes, size_t size) {
 
 bool utf8_valid(const char *text, size_t size) { return valid_prefix((const uint8_t *)text, size) == size; }
 
+size_t utf8_count(const char *text) {
+    size_t count = 0;
+    for (; text && *text; text++) count += ((unsigned char)*text & 0xC0) != 0x80;
+    return count;
+}
+
 /* Appends the characters of bytes[size], repaired, except a torn one at the end; *used tells where that begins. */
 static gptoss_status append_units(const uint8_t *bytes, size_t size, buffer *out, size_t *used, gptoss_error *err) {
     size_t at = 0;

@@ -18,6 +18,9 @@ size_t utf8_decode(const char *bytes, size_t size, uint32_t *code);
 
 bool utf8_valid(const char *text, size_t size);
 
+/* Characters of a text that is valid; 0 for NULL. */
+size_t utf8_count(const char *text);
+
 /* Appends the text, repaired. */
 gptoss_status utf8_repair(const char *text, size_t size, buffer *out, gptoss_error *err);
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "serve/answer_options.h"
 #include "serve/chat_answer.h"
 #include "serve/reply.h"
@@ -17,7 +18,7 @@ typedef struct completion_choice {
     buffer text;
     json_list tokens, token_logprobs, top_logprobs, offsets; /* if they were asked for; so is ... */
     json_list telemetry;
-    size_t offset; /* characters of the tokens so far */
+    size_t offset; /* characters before the next token, those of an echo among them */
     const char *finish;
     double score; /* mean log probability of its tokens, where the best are wanted */
     bool told;
@@ -171,18 +172,21 @@ static gptoss_status read_request(completion *c, failure *why) {
 
 /* ---- what the model writes ---- */
 
+/* Adds a candidate, unless there is one of the same text. */
+static void add_likely(cJSON *top, const cJSON *candidate) {
+    const char *token = cJSON_GetStringValue(cJSON_GetObjectItem(candidate, "token"));
+    if (!cJSON_GetObjectItemCaseSensitive(top, token))
+        cJSON_AddNumberToObject(top, token, cJSON_GetNumberValue(cJSON_GetObjectItem(candidate, "logprob")));
+}
+
 static gptoss_status add_logprob(completion *c, completion_choice *k, const letter *l, gptoss_error *err) {
     turn_logprob p = turn_read_logprob(l);
     cJSON *whole = chat_logprob_json(c->server->model.tokenizer, &p, c->n_top);
     cJSON *top = cJSON_CreateObject(), *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItem(whole, "top_logprobs")) {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(item, "token"));
-        if (!cJSON_HasObjectItem(top, name))
-            cJSON_AddItemToObject(top, name, cJSON_DetachItemFromObject(item, "logprob"));
-    }
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(whole, "top_logprobs")) add_likely(top, item);
+    add_likely(top, whole); /* what was chosen is always there */
     gptoss_status status = json_list_add(&k->offsets, cJSON_CreateNumber((double)k->offset), err);
-    for (const char *at = cJSON_GetStringValue(cJSON_GetObjectItem(whole, "token")); at && *at; at++)
-        k->offset += (*at & 0xC0) != 0x80;
+    k->offset += utf8_count(cJSON_GetStringValue(cJSON_GetObjectItem(whole, "token")));
     if (status == GPTOSS_OK) status = json_list_add(&k->tokens, cJSON_DetachItemFromObject(whole, "token"), err);
     if (status == GPTOSS_OK)
         status = json_list_add(&k->token_logprobs, cJSON_DetachItemFromObject(whole, "logprob"), err);
@@ -270,6 +274,8 @@ static gptoss_status begin_turns(completion *c, exchange *x, failure *why) {
     const server *s = c->server;
     const reply_reader reader = {c, on_letter, on_end};
     TRY(mem_array(choice_count(c), sizeof *c->choices, "an answer", &c->choices, &why->error));
+    for (uint32_t i = 0; c->echo && i < choice_count(c); i++)
+        c->choices[i].offset = utf8_count(c->echoes[i / c->tries].data);
     TRY(open_constraint(c, why));
     TRY(reply_open(x, choice_count(c), reader, &c->reply, why));
     for (uint32_t i = 0; i < choice_count(c); i++) {

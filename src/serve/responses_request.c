@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "serve/responses_items.h"
 #include "serve/turn.h"
 
@@ -90,12 +91,6 @@ static gptoss_status read_options(responses_request *r, uint32_t n_vocab, failur
 
 /* ---- what is only told again ---- */
 
-static size_t characters(const char *text) {
-    size_t count = 0;
-    for (; *text; text++) count += ((unsigned char)*text & 0xC0) != 0x80;
-    return count;
-}
-
 static gptoss_status check_metadata(const cJSON *body, failure *why) {
     enum { MOST_PAIRS = 16, NAME_LENGTH = 64, VALUE_LENGTH = 512 };
     const cJSON *metadata = NULL;
@@ -104,10 +99,10 @@ static gptoss_status check_metadata(const cJSON *body, failure *why) {
     for (const cJSON *pair = metadata ? metadata->child : NULL; pair; pair = pair->next) {
         json_path path = json_path_field("metadata", pair->string);
         if (++pairs > MOST_PAIRS) return failure_field(why, "metadata", "metadata may have %d pairs", MOST_PAIRS);
-        if (characters(pair->string) > NAME_LENGTH)
+        if (utf8_count(pair->string) > NAME_LENGTH)
             return failure_field(why, path.text, "names in metadata may have %d characters", NAME_LENGTH);
         if (!cJSON_IsString(pair)) return failure_field(why, path.text, "%s must be a string", path.text);
-        if (characters(pair->valuestring) > VALUE_LENGTH)
+        if (utf8_count(pair->valuestring) > VALUE_LENGTH)
             return failure_field(why, path.text, "%s is longer than %d characters", path.text, VALUE_LENGTH);
     }
     return GPTOSS_OK;

@@ -70,6 +70,8 @@ static void test_repair(void **state) {
 static void test_nul_is_a_character(void **state) {
     (void)state;
     buffer out = {0};
+    assert_int_equal(utf8_count(NULL), 0);
+    assert_int_equal(utf8_count("a\u00e9\u20ac\U0001f600"), 4);
     assert_true(utf8_valid("a\0b", 3));
     assert_ok(utf8_repair("a\0\xFF", 3, &out, err));
     assert_int_equal(out.size, 5);

@@ -226,6 +226,35 @@ static void completes_prompts(void **state) {
     cJSON_Delete(t);
 }
 
+/* Offsets count from the beginning of the text that is told, and what was chosen is always among the likely. */
+static void tells_log_probabilities_of_completions(void **state) {
+    (void)state;
+    static const char prompt[] = "Caf\u00e9?";
+    static const char *const echoes[] = {"false", "true"};
+    for (size_t echo = 0; echo < 2; echo++)
+        for (int top = 0; top < 2; top++) {
+            buffer body = {0};
+            assert_ok(
+                buffer_printf(&body, err,
+                              "{\"prompt\":\"%s\",\"harmony\":false,\"max_tokens\":20,\"temperature\":2,\"seed\":3,"
+                              "\"logit_bias\":{\"1591\":-100},\"logprobs\":%d,\"echo\":%s}",
+                              prompt, top, echoes[echo]));
+            cJSON *a = ask("/v1/completions", body.data, 200);
+            const cJSON *token, *l = client_at(a, "choices.0.logprobs"), *offset = client_at(l, "text_offset.0");
+            const cJSON *likely = client_at(l, "top_logprobs.0");
+            assert_true(offset->valuedouble == (echo ? 5 : 0)); /* characters of the prompt */
+            bool unlikely = false;
+            cJSON_ArrayForEach(token, client_at(l, "tokens")) {
+                assert_non_null(cJSON_GetObjectItemCaseSensitive(likely, token->valuestring));
+                unlikely |= cJSON_GetArraySize(likely) > top;
+                likely = likely->next;
+            }
+            assert_true(unlikely);
+            buffer_free(&body);
+            cJSON_Delete(a);
+        }
+}
+
 /* The mean log probability of the tokens of a choice. */
 static double score_of(const cJSON *choice) {
     double sum = 0;
@@ -556,6 +585,7 @@ int main(void) {
         cmocka_unit_test(tells_log_probabilities),
         cmocka_unit_test(remembers_the_conversation),
         cmocka_unit_test(completes_prompts),
+        cmocka_unit_test(tells_log_probabilities_of_completions),
         cmocka_unit_test(tells_the_best_of_several),
         cmocka_unit_test(turns_text_into_tokens_and_back),
         cmocka_unit_test(calls_functions),
