@@ -117,6 +117,7 @@ static gptoss_status refuse_others(const cJSON *body, failure *why) {
         {"functions", "is not supported: use tools"},
         {"function_call", "is not supported: use tool_choice"},
         {"audio", "is not supported: the model writes text alone"},
+        {"web_search_options", "is not supported: there is no search here"},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (json_input_get(body, fields[i][0]))

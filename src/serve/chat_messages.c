@@ -66,7 +66,7 @@ static gptoss_status read_user(writer *w, const cJSON *message, const char *path
 
 static gptoss_status read_call(writer *w, const cJSON *call, const char *path, failure *why) {
     const cJSON *function = NULL;
-    const char *name = NULL, *arguments = "{}", *id = NULL, *tool;
+    const char *name = NULL, *arguments = "{}", *id = NULL;
     if (!cJSON_IsObject(call)) return failure_field(why, path, "%s must be an object", path);
     TRY(json_input_object(call, path, "function", &function, why));
     json_path where = json_path_field(path, "function");
@@ -76,10 +76,9 @@ static gptoss_status read_call(writer *w, const cJSON *call, const char *path, f
     TRY(json_input_string(function, where.text, "arguments", &arguments, why));
     if (!name || !name[0])
         return failure_field(why, json_path_field(where.text, "name").text, "%s.name is missing", where.text);
-    TRY(chat_request_full_name(w->request, name, &tool, why));
     buffer *text = chat_request_text(w->request);
     TRY(buffer_append_text(text, arguments, &why->error));
-    chat_request_add_message(w->request, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
+    TRY(chat_request_add_call(w->request, name, text, why));
     return id ? call_names_add(&w->called, id, name, &why->error) : GPTOSS_OK;
 }
 

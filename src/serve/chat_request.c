@@ -1,6 +1,7 @@
 #include "serve/chat_request.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -84,7 +85,22 @@ gptoss_status chat_request_reserve(chat_request *r, size_t messages, failure *wh
 
 buffer *chat_request_text(chat_request *r) { return &r->texts[r->text_count++]; }
 
+bool chat_request_is_built_in(const chat_request *r, const char *name) {
+    static const char browser[] = "browser.";
+    return (r->prompt.python && strcmp(name, "python") == 0) ||
+           (r->prompt.browser && strncmp(name, browser, sizeof browser - 1) == 0);
+}
+
+gptoss_status chat_request_add_call(chat_request *r, const char *name, const buffer *arguments, failure *why) {
+    const char *tool;
+    TRY(chat_request_full_name(r, name, &tool, why));
+    chat_request_add_message(r, HARMONY_ASSISTANT, tool == name ? HARMONY_ANALYSIS : HARMONY_COMMENTARY, tool,
+                             arguments);
+    return GPTOSS_OK;
+}
+
 gptoss_status chat_request_full_name(chat_request *r, const char *name, const char **out, failure *why) {
+    if (chat_request_is_built_in(r, name)) return *out = name, GPTOSS_OK;
     buffer *text = chat_request_text(r);
     TRY(buffer_printf(text, &why->error, "functions.%s", name));
     *out = text->data;

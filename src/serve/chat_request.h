@@ -61,12 +61,16 @@ gptoss_status chat_request_reserve(chat_request *r, size_t messages, failure *wh
 /* Room for a text that the request owns. */
 buffer *chat_request_text(chat_request *r);
 
-/* "functions.NAME", owned by the request. */
+/* Whether this names a tool of the model's own that the request asks for ("browser.search", "python"). */
+bool chat_request_is_built_in(const chat_request *r, const char *name);
+
+/* "functions.NAME", owned by the request; or NAME itself, of a built-in tool. */
 gptoss_status chat_request_full_name(chat_request *r, const char *name, const char **out, failure *why);
 
 /* Borrows all but the struct itself. */
 void chat_request_add_message(chat_request *r, harmony_role role, harmony_channel channel, const char *tool,
                               const buffer *text);
+gptoss_status chat_request_add_call(chat_request *r, const char *name, const buffer *arguments, failure *why);
 gptoss_status chat_request_add_instructions(chat_request *r, const char *text, failure *why);
 
 #endif

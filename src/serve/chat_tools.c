@@ -47,6 +47,14 @@ static gptoss_status find_function(const chat_request *r, const cJSON *holder, j
     return GPTOSS_OK;
 }
 
+/* The tools that the model was made with: it is told of them, and the client runs them as it does functions. */
+static bool read_built_in(const char *type, harmony_prompt *p) {
+    bool browser = strcmp(type, "browser") == 0, python = strcmp(type, "python") == 0;
+    p->browser |= browser;
+    p->python |= python;
+    return browser || python;
+}
+
 static gptoss_status read_tool(chat_request *r, const cJSON *tool, json_path path, failure *why) {
     const char *type = NULL;
     const cJSON *function;
@@ -54,8 +62,11 @@ static gptoss_status read_tool(chat_request *r, const cJSON *tool, json_path pat
     if (!cJSON_IsObject(tool)) return failure_field(why, path.text, "%s must be an object", path.text);
     TRY(json_input_string(tool, path.text, "type", &type, why));
     if (!type) return failure_field(why, where.text, "%s is missing", where.text);
+    if (read_built_in(type, &r->prompt)) return GPTOSS_OK;
     if (strcmp(type, "function") != 0)
-        return failure_field(why, where.text, "%s is \"%.40s\", but there are no tools here other than \"function\"",
+        return failure_field(why, where.text,
+                             "%s is \"%.40s\", but there are no tools here other than \"function\", and \"browser\" "
+                             "and \"python\" for clients that run these themselves",
                              where.text, type);
     harmony_function *f = &r->functions[r->prompt.function_count];
     TRY(find_function(r, tool, &at, &function, why));
@@ -90,6 +101,10 @@ static gptoss_status read_functions(chat_request *r, failure *why) {
     TRY(mem_array((size_t)count, sizeof *r->functions, "tools", &r->functions, &why->error));
     for (const cJSON *tool = tools->child; tool; tool = tool->next)
         TRY(read_tool(r, tool, json_path_item("tools", r->prompt.function_count), why));
+    for (size_t i = 0; i < r->prompt.function_count; i++)
+        if (chat_request_is_built_in(r, r->functions[i].name))
+            return failure_field(why, "tools", "tools: the function \"%s\" has the name of a built-in tool",
+                                 r->functions[i].name);
     for (size_t i = 0; i < r->prompt.function_count; i++) values += count_values(r->functions[i].parameters);
     return check_values("tools", values, why);
 }
@@ -165,7 +180,7 @@ static gptoss_status read_choice(chat_request *r, failure *why) {
         r->rules.choice = CONSTRAINT_NONE;
     } else if (strcmp(word, "required") == 0) {
         if (r->prompt.function_count == 0)
-            return failure_field(why, "tool_choice", "tool_choice is \"required\", but there are no tools");
+            return failure_field(why, "tool_choice", "tool_choice is \"required\", but there are no functions");
         r->rules.choice = CONSTRAINT_REQUIRED;
     } else if (strcmp(word, "auto") != 0) {
         return failure_field(
@@ -182,6 +197,8 @@ gptoss_status chat_request_read_tools(chat_request *r, failure *why) {
     TRY(json_input_bool(r->body, "", "parallel_tool_calls", &r->rules.parallel, why));
     r->rules.functions = r->functions;
     r->rules.function_count = r->prompt.function_count;
+    r->rules.browser = r->prompt.browser && r->rules.choice != CONSTRAINT_NONE;
+    r->rules.python = r->prompt.python && r->rules.choice != CONSTRAINT_NONE;
     return GPTOSS_OK;
 }
 

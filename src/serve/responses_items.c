@@ -268,12 +268,10 @@ static gptoss_status tell_message(const cJSON *item, chat_request *r, failure *w
 }
 
 static gptoss_status tell_call(const cJSON *item, chat_request *r, failure *why) {
-    const char *name = text_of(item, "name"), *arguments = text_of(item, "arguments"), *tool;
-    TRY(chat_request_full_name(r, name ? name : "", &tool, why));
+    const char *name = text_of(item, "name"), *arguments = text_of(item, "arguments");
     buffer *text = chat_request_text(r);
     TRY(buffer_append_text(text, arguments ? arguments : "", &why->error));
-    chat_request_add_message(r, HARMONY_ASSISTANT, HARMONY_COMMENTARY, tool, text);
-    return GPTOSS_OK;
+    return chat_request_add_call(r, name ? name : "", text, why);
 }
 
 static gptoss_status tell_result(const call_names *called, const cJSON *item, chat_request *r, failure *why) {

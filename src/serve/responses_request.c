@@ -160,7 +160,9 @@ static void echo_all(responses_request *r) {
     echo(r, "user", cJSON_CreateNull());
     cJSON *tool;
     cJSON_ArrayForEach(tool, cJSON_GetObjectItemCaseSensitive(r->echo, "tools")) {
-        if (!cJSON_HasObjectItem(tool, "strict")) cJSON_AddNullToObject(tool, "strict");
+        const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tool, "type"));
+        if (strcmp(type, "function") == 0 && !cJSON_HasObjectItem(tool, "strict"))
+            cJSON_AddNullToObject(tool, "strict");
     }
 }
 

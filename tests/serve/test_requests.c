@@ -203,6 +203,46 @@ static void reads_tools_and_forms(void **state) {
     chat_request_free(&r);
 }
 
+/* Calls of the model's own tools and their results keep these names, and only where the request asks for them. */
+static void describes_built_in_tools(void **state) {
+    (void)state;
+    static const char form[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"?\"},{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\","
+        "\"type\":\"function\",\"function\":{\"name\":\"browser.open\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"type\":"
+        "\"function\",\"function\":{\"name\":\"python\",\"arguments\":\"2+2\"}}]},{\"role\":\"tool\",\"tool_call_id\":"
+        "\"b\",\"content\":\"4\"}],\"tools\":[%s],\"tool_choice\":\"%s\"}";
+    static const struct {
+        const char *tools, *choice;
+        bool browser, python, may_call;
+    } cases[] = {
+        {"", "auto", false, false, false},
+        {"{\"type\":\"python\"}", "auto", false, true, true},
+        {"{\"type\":\"browser\"},{\"type\":\"python\"}", "auto", true, true, true},
+        {"{\"type\":\"browser\"},{\"type\":\"python\"}", "none", true, true, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buffer body = {0}, text = {0};
+        assert_ok(buffer_printf(&body, err, form, cases[i].tools, cases[i].choice));
+        chat_request r = read_chat(body.data);
+        assert_int_equal(r.rules.browser, cases[i].browser && cases[i].may_call);
+        assert_int_equal(r.rules.python, cases[i].python && cases[i].may_call);
+        assert_ok(harmony_render_text(&r.prompt, &text, err));
+        assert_int_equal(strstr(text.data, "\n# Tools\n\n## ") != NULL, cases[i].browser || cases[i].python);
+        assert_int_equal(strstr(text.data, "namespace browser {") != NULL, cases[i].browser);
+        assert_non_null(strstr(text.data, cases[i].browser
+                                              ? "assistant to=browser.open<|channel|>analysis code<|message|>{}<|call|>"
+                                              : "assistant to=functions.browser.open<|channel|>commentary "
+                                                "<|constrain|>json<|message|>{}<|call|>"));
+        assert_non_null(strstr(
+            text.data, cases[i].python ? "assistant to=python<|channel|>analysis code<|message|>2+2<|call|><|start|>"
+                                         "python to=assistant<|channel|>commentary<|message|>4<|end|>"
+                                       : "<|start|>functions.python to=assistant<|channel|>"));
+        chat_request_free(&r);
+        buffer_free(&body);
+        buffer_free(&text);
+    }
+}
+
 #define TOOLS                                                                                                   \
     "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tide\"}},{\"type\":\"function\",\"function\":{" \
     "\"name\":"                                                                                                 \
@@ -273,6 +313,11 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO ",\"temperature\":2.1}", "temperature"},
         {"{" HELLO ",\"telemetry\":\"all\"}", "telemetry"},
         {"{" HELLO ",\"functions\":[]}", "functions"},
+        {"{" HELLO ",\"web_search_options\":{}}", "web_search_options"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"code_interpreter\"}]}", "tools[0].type"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"python\"}},{\"type\":\"python\"}]}",
+         "tools"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"python\"}],\"tool_choice\":\"required\"}", "tool_choice"},
         {"{" HELLO ",\"harmony\":false}", "harmony"},
         {"{" HELLO ",\"temperature\":\"hot\"}", "temperature"},
         {"{" HELLO ",\"max_tokens\":0}", "max_tokens"},
@@ -466,6 +511,7 @@ int main(void) {
         cmocka_unit_test(reads_options),
         cmocka_unit_test(reads_conversations),
         cmocka_unit_test(reads_tools_and_forms),
+        cmocka_unit_test(describes_built_in_tools),
         cmocka_unit_test(allows_some_of_the_tools),
         cmocka_unit_test(finds_the_latest_call_of_an_id),
         cmocka_unit_test(reads_very_many_results),

@@ -470,7 +470,7 @@ static void refuses_with_the_right_status(void **state) {
         {"POST", CHAT, NULL, "{" QUESTION ",\"top_logprobs\":2}", 400, "top_logprobs", "logprobs"},
         {"POST", CHAT, NULL, "{" QUESTION ",\"logit_bias\":{\"999999\":1}}", 400, "logit_bias", "999999"},
         {"POST", CHAT, NULL, "{" QUESTION ",\"reasoning_effort\":\"huge\"}", 400, "reasoning_effort", "huge"},
-        {"POST", CHAT, NULL, "{" QUESTION ",\"tool_choice\":\"required\"}", 400, "tool_choice", "no tools"},
+        {"POST", CHAT, NULL, "{" QUESTION ",\"tool_choice\":\"required\"}", 400, "tool_choice", "no functions"},
         {"POST", CHAT, NULL, "{" QUESTION ",\"stream_options\":{}}", 400, "stream_options", "stream"},
         {"POST", CHAT, NULL, "{\"model\":\"gpt-9\"," QUESTION "}", 404, "model", "gpt-9"},
         {"POST", CHAT, NULL, "{" QUESTION ",\"max_tokens\":9000}", 422, "max_tokens", "8192"},
