@@ -1,5 +1,6 @@
 #include "serve/answer_options.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,9 +17,24 @@ static uint64_t random_seed(void) {
     return seed;
 }
 
+/* Any integer of 64 bits, with or without a sign: of large ones JSON's numbers keep the upper bits. */
+static gptoss_status read_seed(const cJSON *body, answer_options *o, failure *why) {
+    double seed = 0;
+    TRY(json_input_number(body, "", "seed", -0x1p63, 0x1p64, &seed, why));
+    if (seed != floor(seed)) return failure_field(why, "seed", "seed must be a whole number");
+    o->has_seed = json_input_get(body, "seed") != NULL;
+    if (!o->has_seed)
+        o->sampling.seed = random_seed();
+    else if (seed >= 0x1p64)
+        o->sampling.seed = UINT64_MAX;
+    else
+        o->sampling.seed = seed < 0 ? (uint64_t)(int64_t)seed : (uint64_t)seed;
+    return GPTOSS_OK;
+}
+
 static gptoss_status read_sampling(const cJSON *body, answer_options *o, failure *why) {
     sampler_settings *s = &o->sampling;
-    int64_t top_k = 0, seed = 0;
+    int64_t top_k = 0;
     *s = sampler_defaults();
     s->temperature = 1;
     TRY(json_input_number(body, "", "temperature", 0, 2, &s->temperature, why));
@@ -28,11 +44,8 @@ static gptoss_status read_sampling(const cJSON *body, answer_options *o, failure
     TRY(json_input_number(body, "", "frequency_penalty", -2, 2, &s->frequency_penalty, why));
     TRY(json_input_number(body, "", "presence_penalty", -2, 2, &s->presence_penalty, why));
     TRY(json_input_number(body, "", "repetition_penalty", 0.01, 10, &s->repetition_penalty, why));
-    TRY(json_input_integer(body, "", "seed", -(INT64_C(1) << 53), INT64_C(1) << 53, &seed, why));
     s->top_k = top_k > 0 ? (uint32_t)top_k : 0;
-    o->has_seed = json_input_get(body, "seed") != NULL;
-    s->seed = o->has_seed ? (uint64_t)seed : random_seed();
-    return GPTOSS_OK;
+    return read_seed(body, o, why);
 }
 
 static gptoss_status read_bias(const cJSON *item, uint32_t n_vocab, logit_bias *out, failure *why) {

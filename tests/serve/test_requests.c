@@ -145,6 +145,27 @@ static void reads_options(void **state) {
     chat_request_free(&r);
 }
 
+/* As the API has it, and with all bits that a client may have drawn. */
+static void takes_any_seed_of_64_bits(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t seed;
+    } cases[] = {{"0", 0},
+                 {"9007199254740993", UINT64_C(1) << 53},
+                 {"9223372036854775807", UINT64_C(1) << 63},
+                 {"-9223372036854775808", UINT64_C(1) << 63},
+                 {"-1", UINT64_MAX},
+                 {"18446744073709551615", UINT64_MAX}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "{" HELLO ",\"seed\":%s}", cases[i].text);
+        chat_request r = read_chat(text);
+        assert_true(r.options.sampling.seed == cases[i].seed);
+        chat_request_free(&r);
+    }
+}
+
 static void reads_conversations(void **state) {
     (void)state;
     chat_request r = read_chat("{\"messages\":[{\"role\":\"system\",\"content\":\"Be "
@@ -320,6 +341,7 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO ",\"tools\":[{\"type\":\"python\"}],\"tool_choice\":\"required\"}", "tool_choice"},
         {"{" HELLO ",\"harmony\":false}", "harmony"},
         {"{" HELLO ",\"temperature\":\"hot\"}", "temperature"},
+        {"{" HELLO ",\"seed\":18446744073709560000}", "seed"},
         {"{" HELLO ",\"max_tokens\":0}", "max_tokens"},
         {"{" HELLO ",\"max_tokens\":1e300}", "max_tokens"},
         {"{" HELLO ",\"stream\":1}", "stream"},
@@ -509,6 +531,7 @@ int main(void) {
         cmocka_unit_test(limits_values),
         cmocka_unit_test(refuses_too_much),
         cmocka_unit_test(reads_options),
+        cmocka_unit_test(takes_any_seed_of_64_bits),
         cmocka_unit_test(reads_conversations),
         cmocka_unit_test(reads_tools_and_forms),
         cmocka_unit_test(describes_built_in_tools),
