@@ -21,7 +21,7 @@ typedef struct chat {
     chat_heading heading;
     chat_usage usage;
     chat_choice *choices; /* [n] of an answer that comes whole */
-    size_t *calls;        /* [n] of one that comes in chunks */
+    chat_flow *flows;     /* [n] of one that comes in chunks */
     buffer *out;          /* where its chunks go */
     bool begun;
 } chat;
@@ -32,7 +32,8 @@ static void chat_close(void *context) {
     reply_close(&c->reply);
     for (uint32_t i = 0; c->choices && i < n; i++) chat_choice_free(&c->choices[i]);
     free(c->choices);
-    free(c->calls);
+    for (uint32_t i = 0; c->flows && i < n; i++) buffer_free(&c->flows[i].held);
+    free(c->flows);
     chat_turn_free(&c->turn);
     chat_request_free(&c->request);
     free(c);
@@ -55,14 +56,13 @@ static gptoss_status collect_end(void *context, uint32_t sender, const turn_end 
 
 static gptoss_status stream_letter(void *context, const letter *l, gptoss_error *err) {
     chat *c = context;
-    return chat_chunk_letter(&c->heading, l, &c->calls[l->sender], c->server->model.tokenizer, c->request.n_top, c->out,
-                             err);
+    return chat_chunk_letter(&c->heading, l, &c->flows[l->sender], c->server->model.tokenizer, c->out, err);
 }
 
 static gptoss_status stream_end(void *context, uint32_t sender, const turn_end *end, gptoss_error *err) {
     chat *c = context;
     chat_usage_add(&c->usage, end, sender > 0);
-    return chat_chunk_finish(&c->heading, sender, end->finish, c->out, err);
+    return chat_chunk_finish(&c->heading, sender, &c->flows[sender], end->finish, c->out, err);
 }
 
 /* ---- from the request to the turns ---- */
@@ -73,7 +73,9 @@ static gptoss_status begin_turns(chat *c, exchange *x, failure *why) {
     turn_plan plan = c->turn.plan;
     reply_reader whole = {c, collect_letter, collect_end}, chunks = {c, stream_letter, stream_end};
     TRY(mem_array(o->n, sizeof *c->choices, "an answer", &c->choices, &why->error));
-    TRY(mem_array(o->n, sizeof *c->calls, "an answer", &c->calls, &why->error));
+    TRY(mem_array(o->n, sizeof *c->flows, "an answer", &c->flows, &why->error));
+    for (uint32_t i = 0; i < o->n; i++)
+        c->flows[i] = (chat_flow){.logprobs = c->request.logprobs, .n_top = c->request.n_top};
     TRY(reply_open(x, o->n, o->stream ? chunks : whole, &c->reply, why));
     for (uint32_t i = 0; i < o->n; i++, plan.sampling.seed++) TRY(reply_begin(&c->reply, &plan, why));
     return GPTOSS_OK;

@@ -228,18 +228,28 @@ static cJSON *call_delta(const letter *l, size_t index, bool first) {
     return delta;
 }
 
-gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *calls, const tokenizer *t,
-                                uint32_t n_top, buffer *out, gptoss_error *err) {
-    cJSON *delta, *logprobs = NULL, *telemetry = NULL;
+static gptoss_status release_held(const chat_heading *h, uint32_t index, chat_flow *f, cJSON *logprobs, buffer *out,
+                                  gptoss_error *err) {
+    if (f->held.size == 0 && !logprobs) return GPTOSS_OK;
+    cJSON *delta = cJSON_CreateObject();
+    add_text(delta, "content", &f->held);
+    buffer_clear(&f->held);
+    return write_chunk(h, index, delta, logprobs, NULL, NULL, out, err);
+}
+
+gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, chat_flow *f, const tokenizer *t, buffer *out,
+                                gptoss_error *err) {
+    cJSON *delta, *telemetry = NULL;
+    if (l->kind == TURN_CONTENT && f->logprobs) return buffer_append(&f->held, l->data, l->size, err);
+    if (l->kind != TURN_LOGPROB && l->kind != TURN_TELEMETRY) TRY(release_held(h, l->sender, f, NULL, out, err));
     switch ((turn_letter)l->kind) {
-    case TURN_CALL: delta = call_delta(l, (*calls)++, true); break;
-    case TURN_ARGUMENTS: delta = call_delta(l, *calls - 1, false); break;
+    case TURN_CALL: delta = call_delta(l, f->calls++, true); break;
+    case TURN_ARGUMENTS: delta = call_delta(l, f->calls - 1, false); break;
     case TURN_LOGPROB: {
         turn_logprob p = turn_read_logprob(l);
-        delta = cJSON_CreateObject();
-        logprobs = cJSON_CreateArray();
-        cJSON_AddItemToArray(logprobs, chat_logprob_json(t, &p, n_top));
-        break;
+        cJSON *logprobs = cJSON_CreateArray();
+        cJSON_AddItemToArray(logprobs, chat_logprob_json(t, &p, f->n_top));
+        return release_held(h, l->sender, f, logprobs, out, err);
     }
     case TURN_TELEMETRY: {
         turn_logprob p = turn_read_logprob(l);
@@ -255,11 +265,12 @@ gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *
         else
             cJSON_AddStringToObject(delta, "content", l->data);
     }
-    return write_chunk(h, l->sender, delta, logprobs, telemetry, NULL, out, err);
+    return write_chunk(h, l->sender, delta, NULL, telemetry, NULL, out, err);
 }
 
-gptoss_status chat_chunk_finish(const chat_heading *h, uint32_t index, const char *finish, buffer *out,
+gptoss_status chat_chunk_finish(const chat_heading *h, uint32_t index, chat_flow *f, const char *finish, buffer *out,
                                 gptoss_error *err) {
+    TRY(release_held(h, index, f, NULL, out, err));
     return write_chunk(h, index, cJSON_CreateObject(), NULL, NULL, finish, out, err);
 }
 

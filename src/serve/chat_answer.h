@@ -56,10 +56,17 @@ cJSON *chat_answer_json(const chat_heading *h, chat_choice *choices, uint32_t co
 
 gptoss_status chat_chunk_begin(const chat_heading *h, uint32_t index, buffer *out, gptoss_error *err);
 
-/* calls: how many the choice has made, kept by this. */
-gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, size_t *calls, const tokenizer *t,
-                                uint32_t n_top, buffer *out, gptoss_error *err);
-gptoss_status chat_chunk_finish(const chat_heading *h, uint32_t index, const char *finish, buffer *out,
+/* What the chunks of a choice have come to. */
+typedef struct chat_flow {
+    bool logprobs; /* they are wanted, and so many others at each token: */
+    uint32_t n_top;
+    size_t calls; /* begun */
+    buffer held;  /* text that waits for its log probability, to be told with it */
+} chat_flow;
+
+gptoss_status chat_chunk_letter(const chat_heading *h, const letter *l, chat_flow *f, const tokenizer *t, buffer *out,
+                                gptoss_error *err);
+gptoss_status chat_chunk_finish(const chat_heading *h, uint32_t index, chat_flow *f, const char *finish, buffer *out,
                                 gptoss_error *err);
 gptoss_status chat_chunk_usage(const chat_heading *h, const chat_usage *usage, buffer *out, gptoss_error *err);
 

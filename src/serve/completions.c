@@ -241,14 +241,25 @@ static gptoss_status write_chunk(completion *c, uint32_t index, const char *text
     return sse_data(whole, c->out, err);
 }
 
+/* In streams text waits for the log probability of its token, where these are wanted, to be told with it. */
+static gptoss_status write_held(completion *c, uint32_t index, const char *finish, gptoss_error *err) {
+    buffer *held = &c->choices[index].text;
+    gptoss_status status = write_chunk(c, index, held->data ? held->data : "", finish, err);
+    buffer_clear(held);
+    return status;
+}
+
 /* Reasoning and calls of tools have no place in a completion. */
 static gptoss_status on_letter(void *context, const letter *l, gptoss_error *err) {
     completion *c = context;
     completion_choice *k = &c->choices[l->sender];
-    if (l->kind == TURN_LOGPROB) return add_logprob(c, k, l, err);
+    if (l->kind == TURN_LOGPROB) {
+        TRY(add_logprob(c, k, l, err));
+        return c->options.stream ? write_held(c, l->sender, NULL, err) : GPTOSS_OK;
+    }
     if (l->kind == TURN_TELEMETRY) return add_telemetry(c, k, l, err);
     if (l->kind != TURN_CONTENT) return GPTOSS_OK;
-    if (c->options.stream) return write_chunk(c, l->sender, l->data, NULL, err);
+    if (c->options.stream && !c->logprobs) return write_chunk(c, l->sender, l->data, NULL, err);
     return buffer_append(&k->text, l->data, l->size, err);
 }
 
@@ -257,7 +268,7 @@ static gptoss_status on_end(void *context, uint32_t sender, const turn_end *end,
     chat_usage_add(&c->usage, end, sender % c->tries > 0);
     c->choices[sender].finish = end->finish;
     if (end->answer_tokens > 0) c->choices[sender].score = end->logprob / end->answer_tokens;
-    return c->options.stream ? write_chunk(c, sender, "", end->finish, err) : GPTOSS_OK;
+    return c->options.stream ? write_held(c, sender, end->finish, err) : GPTOSS_OK;
 }
 
 /* ---- from the request to the answer ---- */

@@ -459,12 +459,12 @@ static void shapes_answers(void **state) {
                    {TURN_ARGUMENTS, "}"}};
     chat_choice choice = {0};
     buffer chunks = {0};
-    size_t calls = 0;
+    chat_flow flow = {0};
     const chat_heading heading = {.id = "x", .model = "m", .created = 7};
     for (size_t i = 0; i < sizeof letters / sizeof *letters; i++) {
         const letter l = {letters[i].kind, 0, letters[i].text, strlen(letters[i].text)};
         assert_ok(chat_choice_add(&choice, &l, NULL, 0, err));
-        assert_ok(chat_chunk_letter(&heading, &l, &calls, NULL, 0, &chunks, err));
+        assert_ok(chat_chunk_letter(&heading, &l, &flow, NULL, &chunks, err));
     }
     choice.finish = "tool_calls";
     strcpy(choice.calls[0].id, "call_1");

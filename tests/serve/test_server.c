@@ -185,6 +185,38 @@ static void tells_log_probabilities(void **state) {
     cJSON_Delete(a);
 }
 
+/* Chunks tell a token and its log probability together. */
+static void tells_log_probabilities_in_streams(void **state) {
+    (void)state;
+    cJSON *a = stream(CHAT, "{" QUESTION ",\"stream\":true,\"logprobs\":true}"), *event;
+    buffer text = {0};
+    cJSON_ArrayForEach(event, a) {
+        const char *content = client_text(event, "choices.0.delta.content");
+        if (!content || !content[0]) continue;
+        assert_string_equal(content, client_text(event, "choices.0.logprobs.content.0.token"));
+        assert_ok(buffer_append_text(&text, content, err));
+    }
+    assert_string_equal(text.data, client_text(expected, "content"));
+    cJSON_Delete(a);
+    buffer_clear(&text);
+    a = stream("/v1/completions", "{\"prompt\":\"What is 2+2?\",\"temperature\":0,\"stream\":true,\"logprobs\":1}");
+    cJSON_ArrayForEach(event, a) {
+        const char *content = client_text(event, "choices.0.text");
+        if (!content[0]) continue;
+        assert_string_equal(content, client_text(event, "choices.0.logprobs.tokens.0"));
+        assert_ok(buffer_append_text(&text, content, err));
+    }
+    assert_string_equal(text.data, client_text(expected, "content"));
+    cJSON_Delete(a);
+    /* text that is held back as the beginning of a stop string comes with none, and in the end */
+    buffer_clear(&text);
+    a = stream(CHAT, "{" QUESTION ",\"stream\":true,\"logprobs\":true,\"stop\":[\"4.!\",\" + 2 =!\"]}");
+    join_deltas(a, "content", &text);
+    assert_string_equal(text.data, client_text(expected, "content"));
+    buffer_free(&text);
+    cJSON_Delete(a);
+}
+
 static void remembers_the_conversation(void **state) {
     (void)state;
     cJSON *a = ask(CHAT,
@@ -583,6 +615,7 @@ int main(void) {
         cmocka_unit_test(ends_where_it_is_told_to),
         cmocka_unit_test(makes_several_choices),
         cmocka_unit_test(tells_log_probabilities),
+        cmocka_unit_test(tells_log_probabilities_in_streams),
         cmocka_unit_test(remembers_the_conversation),
         cmocka_unit_test(completes_prompts),
         cmocka_unit_test(tells_log_probabilities_of_completions),
