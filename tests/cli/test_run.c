@@ -97,7 +97,7 @@ static void the_answer_does_not_depend_on_ranks(void **state) {
         assert_true(alone.out.size > 2);
         assert_string_equal(alone.out.data, shared.out.data);
         assert_non_null(strstr(shared.err.data, "[finish_reason="));
-        assert_non_null(strstr(shared.err.data, "rank 2: layers"));
+        assert_non_null(strstr(shared.err.data, "rank 2: layer"));
         process_free(&alone);
         process_free(&shared);
     }
@@ -242,7 +242,7 @@ static void misuse_is_refused_in_one_line(void **state) {
     };
     unsetenv("GPT_OSS_GGUF_PATH");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int ranks = i % 3 == 0 || strstr(cases[i].names, "ranks") || strstr(cases[i].names, "shards") ? 2 : 0;
+        int ranks = i % 3 == 0 || strstr(cases[i].names, "rank") || strstr(cases[i].names, "shards") ? 2 : 0;
         process_result r = process_run(ranks, cases[i].arguments, NULL);
         if (r.exit_status != 2) fail_msg("case %zu: exit status %d, stderr: %s", i, r.exit_status, r.err.data);
         assert_int_equal(r.out.size, 0);

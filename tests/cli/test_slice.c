@@ -63,7 +63,7 @@ static void slices_and_whole_files_work_together(void **state) {
     process_expect_only(0, COMMAND("slice", GOLDEN, wide, "--layers", "1-3"), 0, "layers 1 to 3 of 4, all experts", "");
     process_result alone = process_expect(0, COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3"), 0, "", "");
     process_result both = process_expect(
-        2, COMMAND("run", "--gguf", craft_path(state, "m-%r.gguf"), "--tokens", "1,2,3"), 0, "", "rank 1: layers");
+        2, COMMAND("run", "--gguf", craft_path(state, "m-%r.gguf"), "--tokens", "1,2,3"), 0, "", "rank 1: layer");
     assert_true(alone.out.size > 2);
     assert_string_equal(alone.out.data, both.out.data);
     process_free(&alone);
@@ -159,7 +159,7 @@ static void wrong_requests_are_named(void **state) {
         {COMMAND("slice", GOLDEN, path, "--layers", "1-"), "--layers wants A-B"},
         {COMMAND("slice", GOLDEN, path, "--layers", "99999999999999999999"), "--layers wants A-B"},
         {COMMAND("slice", GOLDEN, path, "--layers", "0", "--experts", "8"), "the model has experts 0 to 7"},
-        {COMMAND("slice", GOLDEN, path, "--rank", "2/2"), "2 ranks are numbered 0 to 1"},
+        {COMMAND("slice", GOLDEN, path, "--rank", "2/2"), "there are 2 ranks, counted from 0"},
         {COMMAND("slice", GOLDEN, path, "--rank", "0/5"), "at most 4 ranks"},
         {COMMAND("slice", GOLDEN, path, "--rank", "0"), "--rank wants R/N"},
         {COMMAND("slice", GOLDEN, path, "--ranks", "2"), "put %r where the rank goes"},

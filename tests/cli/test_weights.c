@@ -48,7 +48,7 @@ static void expect_same_answer(const process_result *got, const char *model, boo
         expect(0,
                fallback ? COMMAND("run", "--gguf", model, "--tokens", "1,2,3", "--max-tokens", "20", "--moe-fallback")
                         : COMMAND("run", "--gguf", model, "--tokens", "1,2,3", "--max-tokens", "20"),
-               0, "rank 0: layers");
+               0, "rank 0: layer");
     assert_true(alone.out.size > 2);
     assert_string_equal(got->out.data, alone.out.data);
     process_free(&alone);
@@ -77,7 +77,7 @@ static void ranks_without_the_file_get_their_slices_once(void **state) {
         process_result r = expect(3,
                                   COMMAND("run", "--gguf", GOLDEN, "--tokens", "1,2,3", "--max-tokens", "20",
                                           "--weights", "stream", "--cache", cache),
-                                  0, "rank 2: layers");
+                                  0, "rank 2: layer");
         expect_same_answer(&r, GOLDEN, false);
         process_free(&r);
         char *now = listing(cache);
@@ -105,7 +105,7 @@ static void any_rank_can_be_the_one_with_the_file(void **state) {
             fallback ? COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--max-tokens", "20", "--cache", cache,
                                "--moe-fallback")
                      : COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--max-tokens", "20", "--cache", cache),
-            0, "rank 3: layers");
+            0, "rank 3: layer");
         expect_same_answer(&r, GOLDEN, fallback);
         process_free(&r);
     }
@@ -116,7 +116,7 @@ static void any_rank_can_be_the_one_with_the_file(void **state) {
         2, "none-0.gguf: cannot open: no rank has such a file");
     process_free(&r);
     r = expect(3, COMMAND("run", "--gguf", pattern, "--prompt", "Hello", "--max-tokens", "3", "--cache", cache), 0,
-               "rank 0: layers");
+               "rank 0: layer");
     process_free(&r);
 }
 
@@ -130,7 +130,7 @@ static void slices_can_be_passed_on(void **state) {
     shell(PROGRAM " slice " GOLDEN " '%s' --layers 1-3 --force > /dev/null", path_in("pass-2.gguf"));
     process_result r =
         expect(3, COMMAND("run", "--gguf", pattern, "--tokens", "1,2,3", "--max-tokens", "20", "--cache", cache), 0,
-               "rank 1: layers");
+               "rank 1: layer");
     expect_same_answer(&r, GOLDEN, false);
     process_free(&r);
 }
@@ -179,7 +179,7 @@ static void a_killed_transfer_is_completed_later(void **state) {
         process_free(&r);
     }
     free(command);
-    process_result r = expect(2, arguments, 0, "rank 1: layers");
+    process_result r = expect(2, arguments, 0, "rank 1: layer");
     expect_same_answer(&r, model, false);
     process_free(&r);
     char *now = listing(cache);
