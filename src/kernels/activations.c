@@ -49,13 +49,20 @@ void activations_round(activations *a, size_t i, const float *x) {
     integer_kernels_used()->round(x, a->cols, activations_row(a, i));
 }
 
-static size_t block_words(void) { return integer_kernels_used()->order == PACKED_CROSSED ? CROSSED_WORDS : PAIRS; }
+static size_t block_words(void) {
+    switch (integer_kernels_used()->order) {
+    case PACKED_CROSSED: return CROSSED_WORDS;
+    case PACKED_BFLOAT16: return 2 * PAIRS;
+    default: return PAIRS;
+    }
+}
 
 size_t packed_words(size_t cols) { return cols / ACTIVATION_BLOCK * block_words(); }
 
 packed_tokens packed_room(size_t tokens, size_t cols, int32_t *pairs, float *scales) {
-    size_t most = integer_kernels_used()->group, groups = (tokens + most - 1) / most;
-    size_t group = groups ? (tokens + groups - 1) / groups : most;
+    const integer_kernels *kernels = integer_kernels_used();
+    size_t most = kernels->group, groups = (tokens + most - 1) / most;
+    size_t group = groups && !kernels->whole_groups ? (tokens + groups - 1) / groups : most;
     return (packed_tokens){.tokens = tokens, .cols = cols, .group = group, .pairs = pairs, .scales = scales};
 }
 
@@ -108,6 +115,7 @@ static void write_token(const packed_tokens *p, activation_row row, size_t token
         switch (integer_kernels_used()->order) {
         case PACKED_PAIRS: write_pairs(row, block, blocks, lane, width, group); break;
         case PACKED_DIGITS: write_digits(row, block, blocks, lane, width, group); break;
+        case PACKED_BFLOAT16: integer_kernels_used()->pack(row, block, blocks, lane, width, group); break;
         case PACKED_CROSSED: write_crossed(row, block, blocks, lane, width, group); break;
         }
         for (size_t i = 0; i < blocks; i++) scales[i * width] = row.scales[block + i];

@@ -55,8 +55,10 @@ enum { PACK_BLOCKS = 8, PAIRS = ACTIVATION_BLOCK / 2 };
  *   PACKED_DIGITS   [token][high, low][32] bytes, which are as large.
  *   PACKED_CROSSED  [column pair][token] and then [token]. Of every 16 columns the first CROSSED lie crossed: four
  *                   columns a b c d are the pairs (a, c) and (b, d). What follows the pairs is the sum of all a b + c d
- *                   of the block, modulo 2^32. */
-typedef enum packed_order { PACKED_PAIRS, PACKED_DIGITS, PACKED_CROSSED } packed_order;
+ *                   of the block, modulo 2^32.
+ *   PACKED_BFLOAT16 [high, low][pair][token], a pair being the digits of two columns in bfloat16, high ones times 256.
+ *                   Of every 16 columns the even ones come first, then the odd ones. */
+typedef enum packed_order { PACKED_PAIRS, PACKED_DIGITS, PACKED_CROSSED, PACKED_BFLOAT16 } packed_order;
 enum { CROSSED = 12, CROSSED_WORDS = PAIRS + 1 };
 
 typedef struct packed_tokens {
@@ -68,8 +70,9 @@ typedef struct packed_tokens {
 /* How many int32 a token takes. */
 size_t packed_words(size_t cols);
 
-/* Room at pairs and scales, of the sizes above, for some tokens in groups as even as can be: a group of very few would
- * take nearly the time of a full one. Not for kernels without groups. */
+/* Room at pairs and scales, of the sizes above, for some tokens in groups as even as can be, since a group of very few
+ * would take nearly the time of a full one, or in whole groups where the kernels want that. Not for kernels without
+ * groups. */
 packed_tokens packed_room(size_t tokens, size_t cols, int32_t *pairs, float *scales);
 
 /* Where a chunk (beginning at block `block`, of `blocks` blocks) of the group beginning at `token` lies. */

@@ -33,7 +33,7 @@ bool kv_type_by_name(const char *name, kv_type *out) {
 static const attend_kernels *kernels_for(uint32_t head_dim) {
     const attend_kernels *best = &attend_portable;
 #if defined(__x86_64__)
-    if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) best = &attend_avx2;
+    if (isa_has_avx2(isa_used())) best = &attend_avx2;
 #elif defined(__aarch64__)
     if (isa_used() == ISA_NEON) best = &attend_neon;
 #endif

@@ -17,6 +17,9 @@ const integer_kernels *integer_kernels_of(int which_isa) {
 #if defined(__x86_64__)
     case ISA_AVX2: return &integer_avx2;
     case ISA_AVX512: return &integer_avx512;
+#if defined(GPTOSS_AMX)
+    case ISA_AMX: return &integer_amx;
+#endif
 #elif defined(__aarch64__)
     case ISA_NEON: return &integer_neon;
 #endif

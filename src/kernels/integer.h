@@ -21,6 +21,13 @@ bool integer_format_of(gguf_type type, integer_format *out);
 
 enum { PANEL_ROWS = 16, PANEL_TOKENS = 8 };
 
+/* Room for a panel's share of a chunk: weights, in int16 and in floats, and scales. */
+enum {
+    CHUNK_FLOATS = PACK_BLOCKS * CROSSED_WORDS * PANEL_ROWS,
+    CHUNK_WEIGHTS = 2 * CHUNK_FLOATS,
+    CHUNK_SCALES = PACK_BLOCKS * PANEL_ROWS
+};
+
 /* y[t][PANEL_ROWS] = `rows` times x[t], for PANEL_ROWS rows that lie row_bytes apart and 1 to PANEL_TOKENS tokens; cols
  * is a multiple of 32. y overlaps nothing. */
 typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
@@ -31,6 +38,7 @@ typedef void integer_panel(const uint8_t *rows, size_t row_bytes, size_t cols, c
  * Where tokens are packed as digits, weights are bytes instead, in an order of the instruction set's own. Where they
  * are packed crossed, four columns a b c d are the pairs (b, d) and (a, c), so that each meets its neighbour, and an
  * int32[PANEL_ROWS] follows the pairs of a block: minus the sum of all a b + c d.
+ * Where they are packed as bfloat16, weights are bfloat16 too: weights[block][row][32], in the order of packed_order.
  * `ahead` is where later calls will read: as many bytes from there are prefetched as are read here. */
 typedef void integer_unpack(const uint8_t *rows, size_t row_bytes, size_t begin, size_t end, int16_t *weights,
                             float *scales, const uint8_t *ahead);
@@ -40,16 +48,32 @@ typedef void integer_unpack(const uint8_t *rows, size_t row_bytes, size_t begin,
 typedef void integer_multiply(const int16_t *weights, const float *scales, const int32_t *pairs,
                               const float *token_scales, size_t blocks, size_t tokens, float *y);
 
+/* The same for two panels: the second one's weights and scales lie CHUNK_WEIGHTS and CHUNK_SCALES behind, and y_2 is
+ * its y. */
+typedef void integer_multiply_two(const int16_t *weights, const float *scales, const int32_t *pairs,
+                                  const float *token_scales, size_t blocks, size_t tokens, float *y, float *y_2);
+
 typedef struct integer_kernels {
     void (*round)(const float *x, size_t cols, activation_row out);
     size_t together; /* see integer_split */
     integer_panel *panel[INTEGER_FORMATS];
     /* Products with many tokens; NULL and 0 where there is nothing better than a few at a time. */
     integer_unpack *unpack[INTEGER_FORMATS];
-    integer_multiply *multiply;
-    size_t group;       /* tokens side by side, at most */
+    integer_multiply *multiply[INTEGER_FORMATS];
+    integer_multiply_two *multiply_two[INTEGER_FORMATS]; /* NULL where that is no faster */
+    size_t group;                                        /* tokens side by side, at most */
+    bool whole_groups;  /* groups are full but for the last one, which takes the time of a full one */
+    size_t span_bytes;  /* of packed tokens that rows are multiplied with before the next rows; 0 for all */
     packed_order order; /* of packed tokens; digits only with `together` of 1 */
     size_t few;         /* up to so many tokens panels are faster */
+    /* What an instruction set does in its own way; NULL for others. `begin` and `end` enclose a thread's
+     * multiplications, the last group having `rest` tokens, or 0 if it is full. `turn` makes y[t][PANEL_ROWS] of what
+     * multiplications left for a group. `pack` writes blocks of a row as number `lane` of the `width` tokens of a
+     * group. */
+    void (*begin)(size_t rest);
+    void (*end)(void);
+    void (*turn)(float *y);
+    void (*pack)(activation_row row, size_t block, size_t blocks, size_t lane, size_t width, int32_t *group);
 } integer_kernels;
 
 /* Those of the instruction set in use; for ISA_REFERENCE the portable ones, which it does not multiply with. */
@@ -61,6 +85,9 @@ const integer_kernels *integer_kernels_of(int which_isa);
 extern const integer_kernels integer_portable;
 #if defined(__x86_64__)
 extern const integer_kernels integer_avx2, integer_avx512;
+#if defined(GPTOSS_AMX)
+extern const integer_kernels integer_amx;
+#endif
 #elif defined(__aarch64__)
 extern const integer_kernels integer_neon;
 #endif

@@ -418,7 +418,7 @@ const integer_kernels integer_avx2 = {.round = round_row,
                                       .together = TOGETHER,
                                       .panel = {panel_mxfp4, panel_q8_0},
                                       .unpack = {unpack_mxfp4, unpack_q8_0},
-                                      .multiply = multiply,
+                                      .multiply = {multiply, multiply},
                                       .group = GROUP,
                                       .few = 2};
 

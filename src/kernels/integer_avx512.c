@@ -5,15 +5,13 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <string.h>
 
-#include "kernels/integer_x86.h"
+#include "kernels/integer_avx512.h"
 
 enum { GROUP = 12 };
 enum { TOKENS_AHEAD = 512 }; /* pairs to prefetch ahead: a few hundred cycles of work */
 
 INLINE __m512i load(const void *at) { return _mm512_loadu_si512(at); }
-INLINE __m128i load_16(const uint8_t *at) { return _mm_loadu_si128((const __m128i *)at); }
 
 /* 16 bytes each of four places side by side. */
 INLINE __m512i four_rows(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d) {
@@ -29,51 +27,6 @@ INLINE __m512i look_up(__m128i table, __m512i nibbles) {
 
 INLINE __m512i low_nibbles(__m512i bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
 INLINE __m512i high_nibbles(__m512i bytes) { return low_nibbles(_mm512_srli_epi16(bytes, 4)); }
-
-/* Where a block of each of a panel's rows is: row 4 i + j at four[i] + j * row_bytes, which an instruction can address
- * with few registers. */
-typedef struct panel_place {
-    const uint8_t *four[PANEL_ROWS / 4];
-    size_t row_bytes, three_rows;
-} panel_place;
-
-/* Hides how the pointers came about: compilers that know work out sixteen of them, and spill most. */
-INLINE void place_forget(panel_place *p) {
-    __asm__("" : "+r"(p->four[0]), "+r"(p->four[1]), "+r"(p->four[2]), "+r"(p->four[3]), "+r"(p->three_rows));
-}
-
-INLINE panel_place place_begin(const uint8_t *rows, size_t row_bytes) {
-    panel_place p = {
-        {rows, rows + 4 * row_bytes, rows + 8 * row_bytes, rows + 12 * row_bytes}, row_bytes, 3 * row_bytes};
-    place_forget(&p);
-    return p;
-}
-
-INLINE void place_advance(panel_place *p, size_t bytes) {
-    for (size_t i = 0; i < PANEL_ROWS / 4; i++) p->four[i] += bytes;
-    place_forget(p);
-}
-
-INLINE const uint8_t *place_of(const panel_place *p, size_t row) {
-    return p->four[row / 4] + (row % 4 == 3 ? p->three_rows : row % 4 * p->row_bytes);
-}
-
-/* A block's scales of all rows, side by side. */
-typedef union block_scales {
-    uint8_t exponents[PANEL_ROWS];
-    uint16_t halves[PANEL_ROWS];
-} block_scales;
-
-INLINE void collect_scales(integer_format format, const panel_place *p, size_t offset, block_scales *out) {
-#pragma GCC unroll 16
-    for (size_t r = 0; r < PANEL_ROWS; r++) {
-        const uint8_t *scale = place_of(p, r) + offset;
-        if (format == INTEGER_MXFP4)
-            out->exponents[r] = *scale;
-        else
-            memcpy(&out->halves[r], scale, sizeof out->halves[r]);
-    }
-}
 
 /* Scales are collected that many blocks before they are needed: what was just stored byte by byte cannot be loaded as a
  * vector without waiting. */
@@ -92,11 +45,6 @@ INLINE void transpose_words(const panel_place *p, size_t offset, __m512i out[4])
     out[1] = _mm512_unpackhi_epi64(low01, low23);
     out[2] = _mm512_unpacklo_epi64(high01, high23);
     out[3] = _mm512_unpackhi_epi64(high01, high23);
-}
-
-INLINE __m512 load_scales(integer_format format, const block_scales *s) {
-    if (format == INTEGER_Q8_0) return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)s->halves));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu8_epi32(load_16(s->exponents)), 23));
 }
 
 /* ---- a few tokens ---- */
@@ -188,12 +136,12 @@ INLINE void lanes_run_some(integer_format format, const uint8_t *rows, size_t ro
     }
 }
 
-static void panel_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+void integer_avx512_mxfp4(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
                         float *y) {
     lanes_run_some(INTEGER_MXFP4, rows, row_bytes, cols, x, tokens, y);
 }
 
-static void panel_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
+void integer_avx512_q8_0(const uint8_t *rows, size_t row_bytes, size_t cols, const activation_row *x, size_t tokens,
                        float *y) {
     lanes_run_some(INTEGER_Q8_0, rows, row_bytes, cols, x, tokens, y);
 }
@@ -360,7 +308,7 @@ static void multiply(const int16_t *weights, const float *scales, const int32_t 
 
 /* ---- rounding ---- */
 
-static void round_row(const float *x, size_t cols, activation_row out) {
+void integer_avx512_round(const float *x, size_t cols, activation_row out) {
     for (size_t b = 0; b < cols / 32; b++, x += 32) {
         __m512 first = _mm512_loadu_ps(x), second = _mm512_loadu_ps(x + 16);
         /* Magnitudes compare as their bits do, NaN above all. */
@@ -380,11 +328,11 @@ static void round_row(const float *x, size_t cols, activation_row out) {
     integer_split(cols, 1, out);
 }
 
-const integer_kernels integer_avx512 = {.round = round_row,
+const integer_kernels integer_avx512 = {.round = integer_avx512_round,
                                         .together = 1,
-                                        .panel = {panel_mxfp4, panel_q8_0},
+                                        .panel = {integer_avx512_mxfp4, integer_avx512_q8_0},
                                         .unpack = {unpack_mxfp4, unpack_q8_0},
-                                        .multiply = multiply,
+                                        .multiply = {multiply, multiply},
                                         .group = GROUP,
                                         .order = PACKED_CROSSED,
                                         .few = PANEL_TOKENS};

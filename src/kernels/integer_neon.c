@@ -327,7 +327,7 @@ const integer_kernels integer_neon = {.round = round_row,
                                       .together = 1,
                                       .panel = {panel_mxfp4, panel_q8_0},
                                       .unpack = {unpack_mxfp4, unpack_q8_0},
-                                      .multiply = multiply,
+                                      .multiply = {multiply, multiply},
                                       .group = GROUP,
                                       .order = PACKED_DIGITS,
                                       .few = PANEL_TOKENS};

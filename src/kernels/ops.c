@@ -77,7 +77,7 @@ void top_k_softmax(const float *logits, uint32_t count, uint32_t k, uint32_t *ch
 void swiglu_clamped(const float *gate, const float *up, size_t count, float *h) {
     size_t i = 0;
 #if defined(__x86_64__)
-    if (isa_used() == ISA_AVX2 || isa_used() == ISA_AVX512) i = swiglu_avx2(gate, up, count, h);
+    if (isa_has_avx2(isa_used())) i = swiglu_avx2(gate, up, count, h);
 #elif defined(__aarch64__)
     if (isa_used() == ISA_NEON) i = swiglu_neon(gate, up, count, h);
 #endif

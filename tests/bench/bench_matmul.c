@@ -87,7 +87,7 @@ static void measure(team *t, gguf_type type, const char *name) {
     job.scratch = aligned_alloc(64, (size_t)team_size(t) * job.scratch_size * sizeof *job.scratch);
     job.y = malloc((size_t)all_rows * sizeof *job.y);
     size_t group = integer_kernels_used()->group;
-    int32_t *pairs = malloc(MOST_TOKENS * packed_words(COLS) * sizeof *pairs);
+    int32_t *pairs = aligned_alloc(64, MOST_TOKENS * packed_words(COLS) * sizeof *pairs);
     float *scales = malloc(MOST_TOKENS * COLS / ACTIVATION_BLOCK * sizeof *scales);
 
     printf("%-9s %-6s 1 token: read %5.1f GB/s", isa_name(isa_used()), name,

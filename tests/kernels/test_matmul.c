@@ -177,7 +177,7 @@ static void targets_can_be_indexed_weighted_and_added_to(void **state) {
     compute(&p, 0, 21, false, true);
     const uint32_t places[] = {3, 0, 2, 1};
     const float weights[] = {0.5f, -2, 1, 0.25f};
-    float scratch[8 * 96 > 5000 ? 8 * 96 : 5000], sums[4 * 21];
+    float scratch[8 * 96 > 6000 ? 8 * 96 : 6000], sums[4 * 21];
     assert_true(matmul_scratch(96, 4) <= sizeof scratch / sizeof *scratch);
     for (size_t i = 0; i < 4 * 21; i++) sums[i] = (float)i;
     const operand x = {.tokens = 4, .x = p.x, .stride = p.x_stride};
