@@ -26,8 +26,8 @@ static size_t describe(serve_options *o, option *table) {
          "longest answer when a request sets none (4096)"},
         {"no-harmony", OPTION_SWITCH, &o->no_harmony, 0, 0, NULL,
          "/v1/completions sends raw prompts and returns raw text"},
-        {"free-headers", OPTION_SWITCH, &o->free_headers, 0, 0, NULL,
-         "let models write malformed headers, and mend them"},
+        {"constrain-headers", OPTION_TEXT, &o->constrain_headers, 0, 0, "on|off",
+         "keep the headers that the model writes well formed (on); off: mend them afterwards"},
         {"store", OPTION_PATH, &o->store, 0, 0, "FILE", "keep responses of /v1/responses there; by default in memory"},
         {"store-limit", OPTION_COUNT, &o->store_limit, 1, bytes_max, "BYTES",
          "of kept responses; beyond it the oldest are dropped (256m)"},
@@ -101,11 +101,18 @@ static gptoss_status check_names(const serve_options *o, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
+static gptoss_status read_headers(serve_options *o, gptoss_error *err) {
+    o->free_headers = strcmp(o->constrain_headers, "off") == 0;
+    if (o->free_headers || strcmp(o->constrain_headers, "on") == 0) return GPTOSS_OK;
+    return error_set(err, GPTOSS_MISUSE, "--constrain-headers is on or off, not \"%.60s\"", o->constrain_headers);
+}
+
 static gptoss_status settle(serve_options *o, const cluster *c, gptoss_error *err) {
     TRY(engine_options_settle(&o->engine, c->size, err));
     TRY(read_address(o, err));
     TRY(read_key(o, c->rank, err));
     TRY(check_names(o, err));
+    TRY(read_headers(o, err));
     if (!o->tls_cert != !o->tls_key)
         return error_set(err, GPTOSS_MISUSE, "--tls-cert and --tls-key belong together: give both, or neither");
     if (o->engine.prompt_cache && o->resume_points == 0)
@@ -117,6 +124,7 @@ gptoss_status serve_options_parse(const cluster *c, int argc, char **argv, const
                                   serve_options *out, gptoss_error *err) {
     *out = (serve_options){.engine = engine_options_defaults(ENGINE_SERVES, environment_gguf),
                            .bind = "127.0.0.1:9899",
+                           .constrain_headers = "on",
                            .max_body = 8 << 20,
                            .connections = 512,
                            .connections_per_peer = 256,

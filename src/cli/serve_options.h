@@ -13,6 +13,7 @@ typedef struct serve_options {
     const char *api_key, *api_key_file, *cors_origin, *store, *tls_cert, *tls_key;
     buffer key; /* owned: read from the file */
     option_texts aliases;
+    const char *constrain_headers; /* on or off */
     bool insecure, no_harmony, free_headers;
     uint64_t max_body, connections, connections_per_peer, idle_timeout, drain_timeout;
     uint64_t parallel, queue, max_tokens, kv_memory, resume_points, store_limit;

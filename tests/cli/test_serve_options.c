@@ -43,6 +43,13 @@ static void names_are_not_empty(void **state) {
     expect_refusal("--alias", "");
 }
 
+static void headers_are_constrained_or_not(void **state) {
+    (void)state;
+    static const char *const good[] = {"on", "off"}, *const bad[] = {"", "no", "ON", "off "};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) expect_success("--constrain-headers", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) expect_refusal("--constrain-headers", bad[i]);
+}
+
 static void addresses_have_a_host_and_a_port(void **state) {
     (void)state;
     static const char *const good[] = {"127.0.0.1:0", "[::1]:9899", "localhost:65535"};
@@ -55,6 +62,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(origins_are_what_browsers_send),
         cmocka_unit_test(names_are_not_empty),
+        cmocka_unit_test(headers_are_constrained_or_not),
         cmocka_unit_test(addresses_have_a_host_and_a_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,8 @@ static served server;
 
 static int start(void **state) {
     (void)state;
-    static const char *const flags[] = {"--max-kv", "4096", "--threads", "1", "--layers", "3", "--free-headers", NULL};
+    static const char *const flags[] = {
+        "--max-kv", "4096", "--threads", "1", "--layers", "3", "--constrain-headers=off", NULL};
     server = served_start(2, flags);
     return 0;
 }
