@@ -73,9 +73,8 @@ static option *add_weights(engine_options *o, option *at) {
          serves ? "keep what was read of prompts there, from one start to the next"
                 : "keep what was read of prompts there, from one run to the next"},
         {"weights", OPTION_TEXT, &o->weights_name, 0, 0, "FROM",
-         serves ? "local: a file on each rank; stream: rank 0 sends slices; auto: it does where the file is missing"
-                : "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: "
-                  "rank 0 has it"},
+         "auto (default): another rank sends a rank without the file its slice; local: all have it; stream: rank 0 "
+         "has it"},
     };
     return ADD(at, rows);
 }
