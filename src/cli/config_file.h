@@ -1,6 +1,7 @@
 /* config_file.h: options from a file, one a line, as `name = value` with the names of the long flags; a switch is set
  * by its name alone, or by `= true`, and not by `= false`. `#` at the beginning of a line or after a space begins a
- * comment. Lines may end as on Windows, and a byte order mark at the beginning is skipped. What the command line says goes before what the file says; of a flag that may be repeated, all of it. */
+ * comment. Lines may end as on Windows, and a byte order mark at the beginning is skipped. What the command line says goes
+ * before what the file says; of a flag that may be repeated, all of it. */
 #ifndef CLI_CONFIG_FILE_H
 #define CLI_CONFIG_FILE_H
 

@@ -194,81 +194,71 @@ INLINE void store_sums(const __m512 y[PANEL_ROWS], float *to) {
     for (size_t r = 0; r < PANEL_ROWS; r++) _mm512_store_ps(to + GROUP * r, y[r]);
 }
 
-INLINE void multiply_one(integer_format format, const int16_t *weights, const float *scales, const int32_t *pairs,
-                         const float *token_scales, size_t blocks, size_t tokens, bool whole, float *y) {
+/* A block of one panel or, in MXFP4, of two. */
+INLINE void multiply_block(integer_format format, size_t panels, const int16_t *weights, const int32_t *tokens,
+                           size_t width, bool whole, float *out) {
+    if (panels == 2 && whole)
+        MULTIPLY_TWO_FP4(weights, tokens, GROUP, out, TOKENS, SUMS, SUMS_2);
+    else if (panels == 2)
+        MULTIPLY_TWO_FP4(weights, tokens, width, out, REST_TOKENS, REST_SUMS, REST_SUMS_2);
+    else if (format == INTEGER_MXFP4 && whole)
+        MULTIPLY_FP4(weights, tokens, GROUP, out, TOKENS, SUMS);
+    else if (format == INTEGER_MXFP4)
+        MULTIPLY_FP4(weights, tokens, width, out, REST_TOKENS, REST_SUMS);
+    else if (whole)
+        MULTIPLY_Q8(weights, tokens, GROUP, out, TOKENS, SUMS, SUMS_2);
+    else
+        MULTIPLY_Q8(weights, tokens, width, out, REST_TOKENS, REST_SUMS, REST_SUMS_2);
+}
+
+/* Tiles multiply a block while vectors add the one before; of a second panel they add all in the end. */
+INLINE void multiply_group(integer_format format, size_t panels, const int16_t *weights, const float *scales,
+                           const int32_t *pairs, const float *token_scales, size_t blocks, size_t tokens, bool whole,
+                           float *y, float *y_2) {
     float sums[2 * PACK_BLOCKS * TILE] __attribute__((aligned(LINE)));
     __m512 total[PANEL_ROWS];
     load_sums(total, y);
     for (size_t b = 0; b <= blocks; b++) {
         float *out = sums + b * TILE;
-        if (b < blocks) {
-            const int16_t *w = weights + b * BLOCK_HALVES;
-            const int32_t *x = pairs + b * 2 * PAIRS * tokens;
-            if (format == INTEGER_MXFP4 && whole)
-                MULTIPLY_FP4(w, x, GROUP, out, TOKENS, SUMS);
-            else if (format == INTEGER_MXFP4)
-                MULTIPLY_FP4(w, x, tokens, out, REST_TOKENS, REST_SUMS);
-            else if (whole)
-                MULTIPLY_Q8(w, x, GROUP, out, TOKENS, SUMS, SUMS_2);
-            else
-                MULTIPLY_Q8(w, x, tokens, out, REST_TOKENS, REST_SUMS, REST_SUMS_2);
-        }
+        if (b < blocks)
+            multiply_block(format, panels, weights + b * BLOCK_HALVES, pairs + b * 2 * PAIRS * tokens, tokens, whole,
+                           out);
         if (b > 0)
             add_block(format, total, out - TILE, scales + (b - 1) * PANEL_ROWS,
                       scales_of(token_scales + (b - 1) * tokens, tokens, whole));
     }
     store_sums(total, y);
-}
-
-INLINE void multiply_two(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
-                         size_t blocks, size_t tokens, bool whole, float *y, float *y_2) {
-    float sums[2 * PACK_BLOCKS * TILE] __attribute__((aligned(LINE)));
-    __m512 total[PANEL_ROWS];
-    load_sums(total, y);
-    for (size_t b = 0; b <= blocks; b++) {
-        float *out = sums + b * TILE;
-        if (b < blocks) {
-            const int16_t *w = weights + b * BLOCK_HALVES;
-            const int32_t *x = pairs + b * 2 * PAIRS * tokens;
-            if (whole)
-                MULTIPLY_TWO_FP4(w, x, GROUP, out, TOKENS, SUMS, SUMS_2);
-            else
-                MULTIPLY_TWO_FP4(w, x, tokens, out, REST_TOKENS, REST_SUMS, REST_SUMS_2);
-        }
-        if (b > 0)
-            add_block(INTEGER_MXFP4, total, out - TILE, scales + (b - 1) * PANEL_ROWS,
-                      scales_of(token_scales + (b - 1) * tokens, tokens, whole));
-    }
-    store_sums(total, y);
+    if (panels == 1) return;
     load_sums(total, y_2);
     for (size_t b = 0; b < blocks; b++)
-        add_block(INTEGER_MXFP4, total, sums + (PACK_BLOCKS + b) * TILE, scales + CHUNK_SCALES + b * PANEL_ROWS,
+        add_block(format, total, sums + (PACK_BLOCKS + b) * TILE, scales + CHUNK_SCALES + b * PANEL_ROWS,
                   scales_of(token_scales + b * tokens, tokens, whole));
     store_sums(total, y_2);
 }
 
+/* `format` and `panels` are known when this is compiled; so is what a whole group has. */
+INLINE void multiply(integer_format format, size_t panels, const int16_t *weights, const float *scales,
+                     const int32_t *pairs, const float *token_scales, size_t blocks, size_t tokens, float *y,
+                     float *y_2) {
+    if (tokens == GROUP)
+        multiply_group(format, panels, weights, scales, pairs, token_scales, blocks, GROUP, true, y, y_2);
+    else
+        multiply_group(format, panels, weights, scales, pairs, token_scales, blocks, tokens, false, y, y_2);
+}
+
 static void multiply_mxfp4(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
                            size_t blocks, size_t tokens, float *y) {
-    if (tokens == GROUP)
-        multiply_one(INTEGER_MXFP4, weights, scales, pairs, token_scales, blocks, GROUP, true, y);
-    else
-        multiply_one(INTEGER_MXFP4, weights, scales, pairs, token_scales, blocks, tokens, false, y);
+    multiply(INTEGER_MXFP4, 1, weights, scales, pairs, token_scales, blocks, tokens, y, NULL);
 }
 
 static void multiply_q8_0(const int16_t *weights, const float *scales, const int32_t *pairs, const float *token_scales,
                           size_t blocks, size_t tokens, float *y) {
-    if (tokens == GROUP)
-        multiply_one(INTEGER_Q8_0, weights, scales, pairs, token_scales, blocks, GROUP, true, y);
-    else
-        multiply_one(INTEGER_Q8_0, weights, scales, pairs, token_scales, blocks, tokens, false, y);
+    multiply(INTEGER_Q8_0, 1, weights, scales, pairs, token_scales, blocks, tokens, y, NULL);
 }
 
 static void multiply_two_mxfp4(const int16_t *weights, const float *scales, const int32_t *pairs,
                                const float *token_scales, size_t blocks, size_t tokens, float *y, float *y_2) {
-    if (tokens == GROUP)
-        multiply_two(weights, scales, pairs, token_scales, blocks, GROUP, true, y, y_2);
-    else
-        multiply_two(weights, scales, pairs, token_scales, blocks, tokens, false, y, y_2);
+    multiply(INTEGER_MXFP4, 2, weights, scales, pairs, token_scales, blocks, tokens, y, y_2);
 }
 
 /* Rows of 16 tokens become tokens of 16 rows. */
