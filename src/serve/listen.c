@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 511 };
+/* What the system keeps of an answer that its client does not read; without a limit it would be megabytes each. */
+enum { BACKLOG = 511, SEND_BUFFER = 256 << 10 };
 
 static bool is_loopback(const struct sockaddr *a) {
     if (a->sa_family == AF_INET) return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
@@ -19,6 +20,7 @@ static gptoss_status bind_and_listen(const struct addrinfo *a, const char *host,
     int yes = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return error_set_errno(err, GPTOSS_IO, errno, "cannot open a socket to listen on");
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_BUFFER}, sizeof(int)); /* connections inherit it */
     if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) {
         *out = fd;
         return GPTOSS_OK;
