@@ -16,13 +16,20 @@ static void today(char date[11]) {
     strftime(date, 11, "%Y-%m-%d", &local);
 }
 
+/* Other models know more steps, which programs offer to their users: then the nearest that gpt-oss was trained with. */
+static bool effort_by_name(const char *name, harmony_effort *out) {
+    if (strcmp(name, "minimal") == 0) name = "low";
+    if (strcmp(name, "xhigh") == 0) name = "high";
+    return harmony_effort_by_name(name, out);
+}
+
 gptoss_status chat_request_read_effort(chat_request *r, const cJSON *object, const char *path, const char *name,
                                        failure *why) {
     const char *effort = NULL;
     json_path where = json_path_field(path, name);
     r->prompt.effort = HARMONY_MEDIUM;
     TRY(json_input_string(object, path, name, &effort, why));
-    if (effort && !harmony_effort_by_name(effort, &r->prompt.effort))
+    if (effort && !effort_by_name(effort, &r->prompt.effort))
         return failure_field(why, where.text, "%s is low, medium or high, not \"%.40s\"", where.text, effort);
     return GPTOSS_OK;
 }

@@ -145,6 +145,25 @@ static void reads_options(void **state) {
     chat_request_free(&r);
 }
 
+static void takes_the_nearest_effort_it_knows(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        harmony_effort effort;
+    } cases[] = {{"low", HARMONY_LOW},
+                 {"medium", HARMONY_MEDIUM},
+                 {"high", HARMONY_HIGH},
+                 {"minimal", HARMONY_LOW},
+                 {"xhigh", HARMONY_HIGH}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{" HELLO ",\"reasoning_effort\":\"%s\"}", cases[i].text);
+        chat_request r = read_chat(body);
+        assert_int_equal(r.prompt.effort, cases[i].effort);
+        chat_request_free(&r);
+    }
+}
+
 /* As the API has it, and with all bits that a client may have drawn. */
 static void takes_any_seed_of_64_bits(void **state) {
     (void)state;
@@ -531,6 +550,7 @@ int main(void) {
         cmocka_unit_test(limits_values),
         cmocka_unit_test(refuses_too_much),
         cmocka_unit_test(reads_options),
+        cmocka_unit_test(takes_the_nearest_effort_it_knows),
         cmocka_unit_test(takes_any_seed_of_64_bits),
         cmocka_unit_test(reads_conversations),
         cmocka_unit_test(reads_tools_and_forms),
