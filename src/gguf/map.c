@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -19,6 +20,7 @@ typedef struct span {
 typedef struct mapping {
     void *address;
     size_t bytes; /* whole pages */
+    bool is_told; /* the system tells what of it is in memory */
 } mapping;
 
 struct gguf_map {
@@ -76,6 +78,12 @@ static void ask_for_huge_pages(void *address, size_t bytes) {
 #endif
 }
 
+/* Of files that this process neither owns nor may write Linux says, since 5.2, that all of them is in memory. */
+static bool may_be_told(const gguf_part *p, int fd) {
+    struct stat info;
+    return fstat(fd, &info) == 0 && (info.st_uid == geteuid() || access(p->path, W_OK) == 0);
+}
+
 /* Maps the pages of spans[0..count), all of one file and each beginning within or right behind the last one's pages. */
 static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, span *spans, size_t count, gptoss_error *err) {
     uint64_t start = page_start(spans[0].offset), bytes = page_end(spans[count - 1].end) - start;
@@ -88,7 +96,7 @@ static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, span *sp
                                "%s: cannot map %llu bytes at %llu", p->path, (unsigned long long)bytes,
                                (unsigned long long)start);
     ask_for_huge_pages(address, (size_t)bytes);
-    map->mappings[map->mapping_count++] = (mapping){address, (size_t)bytes};
+    map->mappings[map->mapping_count++] = (mapping){address, (size_t)bytes, may_be_told(p, fd)};
     map->bytes += bytes;
     for (size_t i = 0; i < count; i++) spans[i].address = (const uint8_t *)address + (spans[i].offset - start);
     return GPTOSS_OK;
@@ -164,10 +172,10 @@ const void *gguf_map_at(const gguf_map *map, uint32_t part, uint64_t offset, uin
 
 enum { LOAD_STEP = 16 << 20 };
 
-static bool in_memory(const uint8_t *address, size_t bytes) {
+static bool in_memory(const mapping *m, const uint8_t *address, size_t bytes) {
     unsigned char resident[LOAD_STEP / 4096];
     size_t pages = (bytes + page_size() - 1) / page_size();
-    if (mincore((void *)address, bytes, resident) != 0) return true; /* cannot tell: computing will fault it in */
+    if (!m->is_told || mincore((void *)address, bytes, resident) != 0) return false;
     for (size_t i = 0; i < pages; i++)
         if (!(resident[i] & 1)) return false;
     return true;
@@ -188,7 +196,7 @@ void gguf_map_load(const gguf_map *map, gguf_load_report *report, void *context)
         for (size_t at = 0; at < m->bytes; at += LOAD_STEP) {
             const uint8_t *address = (const uint8_t *)m->address + at;
             size_t bytes = m->bytes - at < LOAD_STEP ? m->bytes - at : LOAD_STEP;
-            if (!in_memory(address, bytes)) fault_in(address, bytes);
+            if (!in_memory(m, address, bytes)) fault_in(address, bytes);
             done += bytes;
             if (report && !report(context, done, map->bytes)) return;
         }

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -268,6 +269,40 @@ static void every_failed_allocation_is_reported(void **state) {
     gguf_close(file);
 }
 
+/* Bytes of a mapping that this process has touched. */
+static unsigned long long touched(const void *address) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[1024];
+    unsigned long long start, end, kib = 0;
+    bool here = false;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%llx-%llx", &start, &end) == 2)
+            here = start <= (uintptr_t)address && (uintptr_t)address < end;
+        if (here && sscanf(line, "Rss: %llu", &kib) == 1) break;
+    }
+    if (f) fclose(f);
+    return kib << 10;
+}
+
+/* Which pages of another's file are in memory the system does not tell: all must be asked for. */
+static void anothers_file_is_loaded(void **state) {
+    int status = 1;
+    if (geteuid() != 0) skip();
+    assert_int_equal(chmod(*state, 0755), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        gguf_file *file;
+        gguf_map *map;
+        size_t bytes;
+        bool good = setuid(65534) == 0 && gguf_open(paths[0], &file, NULL) == GPTOSS_OK &&
+                    gguf_map_open(file, (gguf_range[]){{0, 0, PAGES * page}}, 1, &map, NULL) == GPTOSS_OK;
+        if (good) gguf_map_load(map, NULL, NULL);
+        _exit(good && touched(gguf_map_run(map, 0, &bytes)) == PAGES * page ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_pages_of_a_range_are_mapped),
@@ -276,6 +311,7 @@ int main(void) {
         cmocka_unit_test(order_and_empty_ranges_do_not_matter),
         cmocka_unit_test(the_last_bytes_of_a_file_can_be_mapped),
         cmocka_unit_test(many_random_ranges_are_mapped_exactly),
+        cmocka_unit_test(anothers_file_is_loaded),
         cmocka_unit_test(ranges_outside_the_file_are_misuse),
         cmocka_unit_test(a_file_replaced_since_it_was_opened_is_refused),
         cmocka_unit_test(every_failed_allocation_is_reported),
