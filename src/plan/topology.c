@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "plan/machine.h"
 
 struct topology {
     hwloc_topology_t machine;
@@ -12,6 +13,7 @@ struct topology {
     hwloc_bitmap_t share;  /* the hardware threads to compute on */
     int first;             /* the core of the share on which thread 0 goes */
     int cores;             /* in the share, at least 1 */
+    int threads;           /* that they and this rank's part of a quota can keep busy, at least 1 */
     bool is_rank;          /* the share is not what the process was given */
     bool crowded;          /* other ranks have the same share */
 };
@@ -33,6 +35,12 @@ static void count_cores(topology *t) {
     t->cores = 0;
     while (shared_core(t, t->cores)) t->cores++;
     if (t->cores == 0) t->cores = 1;
+}
+
+static void count_threads(topology *t, int ranks) {
+    uint64_t quota = machine_processors("") / (uint64_t)ranks;
+    t->threads = quota < (uint64_t)t->cores ? (int)quota : t->cores;
+    if (t->threads == 0 || t->crowded) t->threads = 1;
 }
 
 /* The system has put the process where there was room. */
@@ -86,6 +94,7 @@ gptoss_status topology_open(topology **out, gptoss_error *err) {
     TRY(open_machine(&t, err));
     if (hwloc_bitmap_intersects(t->share, t->before)) hwloc_bitmap_and(t->share, t->share, t->before);
     count_cores(t);
+    count_threads(t, 1);
     find_first_core(t);
     *out = t;
     return GPTOSS_OK;
@@ -106,6 +115,7 @@ gptoss_status topology_open_share(int local_rank, int local_ranks, topology **ou
     if (!t->crowded) take_cores(t, (int)(all * local_rank / local_ranks), (int)(all * (local_rank + 1) / local_ranks));
     hwloc_set_cpubind(t->machine, t->share, HWLOC_CPUBIND_PROCESS);
     count_cores(t);
+    count_threads(t, local_ranks);
     find_first_core(t);
     *out = t;
     return GPTOSS_OK;
@@ -117,7 +127,7 @@ void topology_close(topology *t) {
     release(t);
 }
 
-int topology_cores(const topology *t) { return t->crowded ? 1 : t->cores; }
+int topology_cores(const topology *t) { return t->threads; }
 
 /* A core is no use to a thread when others of this process, or other ranks, would queue for it while cores are idle. */
 static bool has_own_core(const topology *t, int count) { return !t->crowded && count <= hwloc_bitmap_weight(t->share); }

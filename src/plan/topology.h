@@ -20,8 +20,8 @@ gptoss_status topology_open_share(int local_rank, int local_ranks, topology **ou
 /* Gives the process back the binding that it had before; NULL is fine. */
 void topology_close(topology *t);
 
-/* Threads that can compute at full speed: one a physical core, where several ranks share all cores one a rank; at
- * least 1. */
+/* Threads that can compute at full speed: one a physical core, or fewer where machine_processors allows less to all
+ * ranks here; where several ranks share all cores one a rank; at least 1. */
 int topology_cores(const topology *t);
 
 typedef enum topology_bind {

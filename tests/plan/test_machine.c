@@ -1,4 +1,4 @@
-/* Memory limits as control groups state them, in made-up system folders. */
+/* Limits as control groups state them, in made-up system folders. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,6 +66,26 @@ static void version_1_has_a_hierarchy_of_its_own(void **state) {
     assert_int_equal(machine_memory(root), 1000);
 }
 
+static void quotas_of_processors_are_rounded_up(void **state) {
+    (void)state;
+    put("/proc/self/cgroup", "0::/pods/one\n");
+    assert_true(machine_processors(root) == UINT64_MAX);
+    put("/sys/fs/cgroup/pods/one/cpu.max", "max 100000\n");
+    assert_true(machine_processors(root) == UINT64_MAX);
+    put("/sys/fs/cgroup/pods/cpu.max", "400000 100000\n");
+    assert_int_equal(machine_processors(root), 4);
+    put("/sys/fs/cgroup/pods/one/cpu.max", "150000 100000\n");
+    assert_int_equal(machine_processors(root), 2);
+    put("/sys/fs/cgroup/pods/one/cpu.max", "1 0\n");
+    assert_int_equal(machine_processors(root), 4);
+    put("/proc/self/cgroup", "3:cpuset:/box\n4:cpu,cpuacct:/box\n");
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n");
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "-1\n");
+    assert_true(machine_processors(root) == UINT64_MAX);
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "250000\n");
+    assert_int_equal(machine_processors(root), 3);
+}
+
 static void some_is_left_for_the_system(void **state) {
     (void)state;
     const uint64_t gib = UINT64_C(1) << 30;
@@ -80,6 +100,7 @@ int main(void) {
         cmocka_unit_test(without_groups_it_is_the_machines),
         cmocka_unit_test(version_2_counts_with_all_groups_above),
         cmocka_unit_test(version_1_has_a_hierarchy_of_its_own),
+        cmocka_unit_test(quotas_of_processors_are_rounded_up),
         cmocka_unit_test(some_is_left_for_the_system),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
