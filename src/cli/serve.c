@@ -10,6 +10,7 @@
 #include "cli/serve_options.h"
 #include "cluster/peers.h"
 #include "engine/prompt_cache.h"
+#include "plan/machine.h"
 #include "serve/server.h"
 
 enum { MODEL_NAME_BYTES = 256 };
@@ -129,11 +130,8 @@ static void keep_prompts(const engine *e, const front *f, gptoss_status status) 
     if (e->prompts && together) prompt_cache_keep(e->prompts, e, &f->snapshot);
 }
 
-/* Room for the KV cache where the flag says nothing: its share of a quarter of the machine's memory. */
-static uint64_t usual_kv_memory(const cluster *c) {
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    return memory / 4 / (uint64_t)c->local_size;
-}
+/* Room for the KV cache where the flag says nothing: its share of a quarter of the memory that there is to use. */
+static uint64_t usual_kv_memory(const cluster *c) { return machine_memory("") / 4 / (uint64_t)c->local_size; }
 
 static gptoss_status serve(const serve_options *o, const places *where, cluster *c, gptoss_error *err) {
     front f = {0};
