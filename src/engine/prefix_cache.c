@@ -270,8 +270,11 @@ static gptoss_status take_pages(prefix_cache *c, const prefix_image *image, gpto
 
 gptoss_status prefix_cache_fill(prefix_cache *c, const prefix_image *image, gptoss_error *err) {
     image_point p;
+    wave_limits any =
+        c->limits; /* points longer than sequences may be here are of no use now, but those behind them are */
+    any.positions = UINT32_MAX;
     TRY(take_pages(c, image, err));
-    for (size_t at = 0; c->count < c->most && prefix_image_next(image, &c->limits, &at, &p);) {
+    for (size_t at = 0; c->count < c->most && prefix_image_next(image, &any, &at, &p);) {
         const wave_place place = {{p.pages[KV_FULL], p.pages[KV_WINDOW]},
                                   {p.spans[KV_FULL].begin, p.spans[KV_WINDOW].begin}};
         add(c, p.tokens, p.positions, &place);

@@ -51,12 +51,15 @@ typedef struct told {
     buffer err;
 } told;
 
+static const char *answer_tokens = "20";
+
 /* flags: up to four more, or NULL. */
 static told ask(int ranks, const char *model, const char *const *flags) {
     static char prompt[600];
     for (size_t i = 0; i < 100; i++) snprintf(prompt + 5 * i, sizeof prompt - 5 * i, "%03zu, ", i * 7 % 500);
-    const char *arguments[24] = {"run", "--gguf",    model, "--prompt",       prompt, "--no-harmony", "--max-tokens",
-                                 "20",  "--threads", "1",   "--prompt-cache", dir,    "--json"};
+    const char *arguments[24] = {
+        "run",         "--gguf",    model, "--prompt",       prompt, "--no-harmony", "--max-tokens",
+        answer_tokens, "--threads", "1",   "--prompt-cache", dir,    "--json"};
     size_t count = 13;
     while (flags && *flags) arguments[count++] = *flags++;
     process_result r = process_run(ranks, arguments, NULL);
@@ -107,6 +110,21 @@ static void a_prompt_is_known_the_next_time(void **state) {
         }
         clean(NULL);
     }
+}
+
+static void what_was_longer_hides_nothing(void **state) {
+    (void)state;
+    told first = ask(0, GOLDEN, NULL);
+    answer_tokens = "150";
+    told longer = ask(0, GOLDEN, NULL);
+    assert_true(longer.cached == longer.prompt - 1 && strlen(longer.answer) > 2 * strlen(first.answer));
+    answer_tokens = "20";
+    expect(0, GOLDEN, NULL, first.answer, true, NULL);
+    free(first.answer);
+    free(longer.answer);
+    buffer_free(&first.err);
+    buffer_free(&longer.err);
+    clean(NULL);
 }
 
 /* ---- files that are not right ---- */
@@ -276,6 +294,7 @@ static void a_server_knows_what_it_read_before_it_ended(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_prompt_is_known_the_next_time, clean),
+        cmocka_unit_test_teardown(what_was_longer_hides_nothing, clean),
         cmocka_unit_test_teardown(one_damaged_file_is_enough_to_read_anew, clean),
         cmocka_unit_test_teardown(others_do_not_take_them, clean),
         cmocka_unit_test_teardown(other_weights_do_not_take_them, clean),
