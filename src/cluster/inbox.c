@@ -58,11 +58,19 @@ static gptoss_status start_over(inbox *b, gptoss_error *err) {
     return digest_begin(&b->state, err);
 }
 
+/* Tells what to do about a folder that cannot be used. */
+static gptoss_status name_flag(gptoss_status status, gptoss_error *err) {
+    if (status != GPTOSS_IO) return status;
+    return error_prefix(err, status, "a slice cannot be kept (--cache DIR names another folder)");
+}
+
 /* Whether the finished file is there and right; one that is wrong is removed. */
 static gptoss_status find_finished(inbox *b, inbox_report *report, void *context, bool *found, gptoss_error *err) {
     struct stat info;
     *found = false;
     int fd = open(b->path.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno != ENOENT) /* such as another user's, which is not to be fetched again each time */
+        return name_flag(error_set_errno(err, GPTOSS_IO, errno, "cannot open %s", b->path.data), err);
     if (fd < 0) return GPTOSS_OK;
     gptoss_status status = GPTOSS_OK;
     if (fstat(fd, &info) == 0 && (uint64_t)info.st_size == b->bytes) {
@@ -102,12 +110,6 @@ static bool lock(int fd) {
         nanosleep(&pause, NULL);
     }
     return false;
-}
-
-/* Tells what to do about a folder that cannot be used. */
-static gptoss_status name_flag(gptoss_status status, gptoss_error *err) {
-    if (status != GPTOSS_IO) return status;
-    return error_prefix(err, status, "a slice cannot be kept (--cache DIR names another folder)");
 }
 
 /* Opens what has come before, or an empty file. *gone: look for the finished file again. */

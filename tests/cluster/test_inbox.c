@@ -118,6 +118,18 @@ static void a_damaged_file_is_removed(void **state) {
     inbox_close(open_box(0));
 }
 
+/* Otherwise it would come anew each time, and in vain where it cannot be replaced either. */
+static void a_file_that_cannot_be_opened_is_told_of(void **state) {
+    (void)state;
+    start_fresh();
+    inbox *b;
+    gptoss_error why;
+    assert_int_equal(symlink("itself", file_path(false)), 0);
+    assert_int_equal(inbox_open(cache, sum, SIZE, NULL, NULL, &b, &why), GPTOSS_IO);
+    assert_non_null(strstr(why.text, "cannot open"));
+    assert_non_null(strstr(why.text, "--cache"));
+}
+
 static void damaged_parts_are_not_taken_for_the_whole(void **state) {
     (void)state;
     start_fresh();
@@ -237,6 +249,7 @@ int main(void) {
         cmocka_unit_test(a_file_comes_in_parts_and_is_found_again),
         cmocka_unit_test(what_has_come_entirely_is_finished),
         cmocka_unit_test(a_damaged_file_is_removed),
+        cmocka_unit_test(a_file_that_cannot_be_opened_is_told_of),
         cmocka_unit_test(damaged_parts_are_not_taken_for_the_whole),
         cmocka_unit_test(more_than_announced_is_refused),
         cmocka_unit_test(two_cannot_receive_the_same),
