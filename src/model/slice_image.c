@@ -95,9 +95,11 @@ gptoss_status slice_image_identity(const slice_image *s, digest *out, gptoss_err
         if (stat(path, &info) != 0)
             status = error_set(err, GPTOSS_IO, "%s has gone", path);
         else
-            status = buffer_printf(&text, err, "|%llu %llu %llu %lld.%09ld", (unsigned long long)info.st_dev,
+            /* with the time of its change, which no tool sets back as some do that of its writing */
+            status = buffer_printf(&text, err, "|%llu %llu %llu %lld.%09ld %lld.%09ld", (unsigned long long)info.st_dev,
                                    (unsigned long long)info.st_ino, (unsigned long long)info.st_size,
-                                   (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+                                   (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, (long long)info.st_ctim.tv_sec,
+                                   info.st_ctim.tv_nsec);
     }
     if (status == GPTOSS_OK) *out = digest_of(text.data, text.size);
     buffer_free(&text);
