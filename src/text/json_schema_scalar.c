@@ -80,8 +80,8 @@ gptoss_status json_schema_string(json_schema *s, const cJSON *schema, uint32_t *
     const cJSON *pattern = get(schema, "pattern"), *format = get(schema, "format");
     TRY(json_schema_count(s, schema, "minLength", &node.min, err));
     TRY(json_schema_count(s, schema, "maxLength", &node.max, err));
-    if (pattern && format) return json_schema_refuse(s, "format", "beside \"pattern\" is not supported", err);
     if (pattern && !cJSON_IsString(pattern)) return json_schema_refuse(s, "pattern", "is no text", err);
+    /* A "format" beside it is a note: programs write both for what they mean by the one. */
     if (pattern) return add_pattern(s, "pattern", pattern->valuestring, node, out, err);
     if (!format) return json_schema_add_node(s, node, out, err);
     const char *known = cJSON_IsString(format) ? find_format(format->valuestring) : NULL;
