@@ -90,6 +90,10 @@ static gptoss_status grow(void *array, uint32_t count, uint32_t *capacity, size_
     return GPTOSS_OK;
 }
 
+static gptoss_status no_memory(gptoss_error *err) {
+    return error_set(err, GPTOSS_NO_MEMORY, "cannot allocate a JSON grammar");
+}
+
 static gptoss_status too_large(gptoss_error *err) {
     return error_set(err, GPTOSS_BAD_INPUT, "the schema is too large: it has more than %d parts or %d bytes of texts",
                      MAX_NODES, MAX_BYTES);
@@ -281,7 +285,7 @@ static gptoss_status add_name(json_schema *s, const char *name, json_span *out, 
     cJSON *text = cJSON_CreateStringReference(name);
     char *quoted = text ? cJSON_PrintUnformatted(text) : NULL;
     cJSON_Delete(text);
-    if (!quoted) return error_set(err, GPTOSS_NO_MEMORY, "cannot allocate a JSON grammar");
+    if (!quoted) return no_memory(err);
     gptoss_status status = json_schema_add_bytes(s, quoted + 1, strlen(quoted) - 2, out, err);
     cJSON_free(quoted);
     return status;
@@ -406,7 +410,8 @@ static unsigned about(const char *keyword) {
     return 0;
 }
 
-/* Refuses unknown keywords. *kind becomes COMBINES or LISTS when there is such a one, *name its name. */
+/* Refuses unknown keywords. *kind becomes COMBINES or LISTS when there is such a one, *name its name. Of the latter
+ * there may be both: read_listed looks at them. */
 static gptoss_status find_kind(json_schema *s, const cJSON *schema, unsigned *kind, const char **name,
                                gptoss_error *err) {
     const cJSON *item;
@@ -416,7 +421,8 @@ static gptoss_status find_kind(json_schema *s, const cJSON *schema, unsigned *ki
         unsigned what = about(item->string);
         if (!what) return json_schema_refuse(s, item->string, "is not supported", err);
         if (what != COMBINES && what != LISTS) continue;
-        if (*kind) return json_schema_refuse(s, item->string, "is combined with another of its kind", err);
+        bool both = *kind == LISTS && what == LISTS && strcmp(item->string, *name) != 0;
+        if (*kind && !both) return json_schema_refuse(s, item->string, "is combined with another of its kind", err);
         *kind = what;
         *name = item->string;
     }
@@ -431,8 +437,8 @@ static gptoss_status check_keywords(json_schema *s, const cJSON *schema, unsigne
     if (*kind == 0) return GPTOSS_OK;
     cJSON_ArrayForEach(item, schema) {
         unsigned what = about(item->string);
-        bool fits = what == NOTE || item->string == *name || strcmp(item->string, "nullable") == 0 ||
-                    (what == TYPE && *kind == LISTS);
+        bool fits =
+            what == NOTE || what == *kind || strcmp(item->string, "nullable") == 0 || (what == TYPE && *kind == LISTS);
         if (!fits) return json_schema_refuse(s, item->string, "is not supported together with others there", err);
     }
     return GPTOSS_OK;
@@ -450,6 +456,32 @@ static gptoss_status read_combined(json_schema *s, const cJSON *schema, const ch
     return read_choices(s, value, name, out, err);
 }
 
+/* Whether a value is in a list, as JSON writes both: comparing trees with cJSON takes time without bound. */
+static gptoss_status is_among(const cJSON *list, const cJSON *value, bool *out, gptoss_error *err) {
+    char *wanted = cJSON_PrintUnformatted(value);
+    gptoss_status status = wanted ? GPTOSS_OK : no_memory(err);
+    *out = false;
+    for (const cJSON *item = list->child; item && status == GPTOSS_OK && !*out; item = item->next) {
+        char *text = cJSON_PrintUnformatted(item);
+        if (!text) status = no_memory(err);
+        *out = text && strcmp(text, wanted) == 0;
+        cJSON_free(text);
+    }
+    cJSON_free(wanted);
+    return status;
+}
+
+/* "enum", "const", or both, as some programs write a constant: then it must be among the others. */
+static gptoss_status read_listed(json_schema *s, const cJSON *schema, unsigned allowed, uint32_t *out,
+                                 gptoss_error *err) {
+    const cJSON *list = get(schema, "enum"), *constant = get(schema, "const");
+    bool found = true;
+    if (list && !cJSON_IsArray(list)) return json_schema_refuse(s, "enum", "is no list of values", err);
+    if (!constant) return json_schema_values(s, list->child, false, has_type, allowed, out, err);
+    if (list) TRY(is_among(list, constant, &found, err));
+    return found ? json_schema_values(s, constant, true, has_type, allowed, out, err) : read_never(s, out, err);
+}
+
 static gptoss_status read_known(json_schema *s, const cJSON *schema, uint32_t *out, gptoss_error *err) {
     unsigned kind, allowed;
     const char *name;
@@ -462,12 +494,8 @@ static gptoss_status read_known(json_schema *s, const cJSON *schema, uint32_t *o
             TRY(read_any(s, out, err));
         else if (kind != LISTS)
             TRY(read_typed(s, schema, allowed, out, err));
-        else if (strcmp(name, "enum") == 0 && !cJSON_IsArray(get(schema, name)))
-            return json_schema_refuse(s, name, "is no list of values", err);
-        else if (strcmp(name, "enum") == 0)
-            TRY(json_schema_values(s, get(schema, name)->child, false, has_type, allowed, out, err));
         else
-            TRY(json_schema_values(s, get(schema, name), true, has_type, allowed, out, err));
+            TRY(read_listed(s, schema, allowed, out, err));
     }
     if (!cJSON_IsTrue(get(schema, "nullable"))) return GPTOSS_OK;
     uint32_t null;

@@ -60,6 +60,9 @@ static void test_what_is_not_supported_is_refused_by_name(void **state) {
         {"{\"type\":\"integer\",\"minimum\":\"2\"}", "\"minimum\""},
         {"{\"type\":\"integer\",\"exclusiveMinimum\":true}", "\"exclusiveMinimum\""},
         {"{\"enum\":3}", "\"enum\""},
+        {"{\"const\":3,\"enum\":3}", "\"enum\" at # is no list"},
+        {"{\"const\":3,\"const\":3}", "combined"},
+        {"{\"const\":3,\"$ref\":\"#\"}", "combined"},
         {"{\"anyOf\":[]}", "\"anyOf\""},
         {"{\"type\":\"object\",\"properties\":[]}", "\"properties\""},
         {"{\"type\":\"object\",\"required\":{}}", "\"required\""},
@@ -73,6 +76,7 @@ static void test_what_is_not_supported_is_refused_by_name(void **state) {
         {"false", "no value satisfies"},
         {"{\"enum\":[]}", "no value satisfies"},
         {"{\"type\":\"string\",\"enum\":[1]}", "no value satisfies"},
+        {"{\"const\":\"a\",\"enum\":[\"b\",1]}", "no value satisfies"},
         {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", "no value satisfies"},
         {"{\"type\":\"string\",\"minLength\":3,\"maxLength\":2}", "no value satisfies"},
         {"{\"type\":\"string\",\"pattern\":\"^a$\",\"minLength\":2}", "no value satisfies"},
@@ -424,6 +428,8 @@ static void test_keywords_that_say_the_same(void **state) {
         const char *schema, *good, *wrong;
     } cases[] = {
         {"{\"type\":\"string\",\"format\":\"uuid\",\"pattern\":\"^[0-9A-F]{2}$\"}", "\"0F\"", "\"0f\""},
+        {"{\"const\":\"cat\",\"enum\":[\"cat\"],\"type\":\"string\"}", "\"cat\"", "\"dog\""},
+        {"{\"enum\":[1,{\"a\":[2]}],\"const\":{\"a\":[2]}}", "{\"a\":[2]}", "1"},
         {"{\"pattern\":\"^a$\",\"format\":\"cuid2\"}", "\"a\"", "\"b\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
