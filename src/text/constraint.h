@@ -35,8 +35,9 @@ typedef struct constraint_rules {
 typedef struct constraint constraint;
 
 /* `h` and `m` belong to one vocabulary and must outlive the constraint; nothing of *rules is needed afterwards.
- * Arguments of a function that is `strict` satisfy its schema. So do those of others where the schema is one that can
- * be followed; where not, they are some JSON object. Functions that are `barred` are not called.
+ * Arguments of a function that is `strict` satisfy its schema, which is one of an object unless it says otherwise. So
+ * do those of others where the schema is one that can be followed; where not, they are some JSON object. Functions that
+ * are `barred` are not called.
  * GPTOSS_BAD_INPUT names the part of a schema that is wrong or not supported; GPTOSS_MISUSE a name or choice. */
 gptoss_status constraint_open(const harmony *h, const token_mask *m, const constraint_rules *rules, constraint **out,
                               gptoss_error *err);

@@ -241,6 +241,34 @@ static void test_what_models_write_is_allowed(void **state) {
     assert_false(may_write(&r, allowed[8])); /* not parallel */
 }
 
+/* Arguments are an object, even where a schema does not say so; where it says otherwise, they are that. */
+static void test_arguments_are_an_object(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema, *good, *wrong[2];
+    } cases[] = {
+        {"{}", "{\"a\":[1]}", {"0", "null"}},
+        {"{\"description\":\"d\",\"$defs\":{}}", "{}", {"0", "null"}},
+        {"{\"minimum\":1}", "{}", {"2", "true"}},
+        {"{\"properties\":{\"a\":{}},\"additionalProperties\":false}", "{\"a\":0}", {"0", "{\"b\":0}"}},
+        {"{\"anyOf\":[{\"type\":\"integer\"}]}", "0", {"{}", "null"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int strict = 0; strict < 2; strict++) {
+            cJSON *schema = cJSON_Parse(cases[i].schema);
+            const harmony_function f = {.name = "f", .parameters = schema, .strict = strict};
+            const constraint_rules r = {.functions = &f, .function_count = 1};
+            for (int k = 0; k < 3; k++) {
+                char text[100];
+                const char *arguments = k < 2 ? cases[i].wrong[k] : cases[i].good;
+                snprintf(text, sizeof text, "<|channel|>commentary to=functions.f json<|message|>%s<|call|>",
+                         arguments);
+                if (may_write(&r, text) != (k == 2)) fail_msg("%s: %s", cases[i].schema, arguments);
+            }
+            cJSON_Delete(schema);
+        }
+}
+
 /* A model that reasons for ever is brought to its call in time. */
 static void test_limits_bring_turns_to_an_end(void **state) {
     (void)state;
@@ -356,9 +384,13 @@ static void test_lack_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_turns_are_valid),       cmocka_unit_test(test_what_models_write_is_allowed),
-        cmocka_unit_test(test_limits_bring_turns_to_an_end), cmocka_unit_test(test_states),
-        cmocka_unit_test(test_rules_that_cannot_be),         cmocka_unit_test(test_lack_of_memory),
+        cmocka_unit_test(test_random_turns_are_valid),
+        cmocka_unit_test(test_what_models_write_is_allowed),
+        cmocka_unit_test(test_arguments_are_an_object),
+        cmocka_unit_test(test_limits_bring_turns_to_an_end),
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_rules_that_cannot_be),
+        cmocka_unit_test(test_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, open_small, close_small);
 }
