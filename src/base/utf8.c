@@ -84,6 +84,17 @@ gptoss_status utf8_repair(const char *text, size_t size, buffer *out, gptoss_err
     return used == size ? GPTOSS_OK : buffer_append_text(out, "\uFFFD", err);
 }
 
+gptoss_status utf8_repair_text(const char *text, size_t size, buffer *out, gptoss_error *err) {
+    const char *nul;
+    while (size > 0 && (nul = memchr(text, '\0', size))) {
+        TRY(utf8_repair(text, (size_t)(nul - text), out, err));
+        TRY(buffer_append_text(out, "\uFFFD", err));
+        size -= (size_t)(nul + 1 - text);
+        text = nul + 1;
+    }
+    return utf8_repair(text, size, out, err);
+}
+
 gptoss_status utf8_stream_add(utf8_stream *stream, const void *bytes, size_t size, buffer *out, gptoss_error *err) {
     const uint8_t *p = bytes;
     size_t at = 0, used;

@@ -24,6 +24,9 @@ size_t utf8_count(const char *text);
 /* Appends the text, repaired. */
 gptoss_status utf8_repair(const char *text, size_t size, buffer *out, gptoss_error *err);
 
+/* The same for readers who take a NUL for the end: each becomes U+FFFD, too. */
+gptoss_status utf8_repair_text(const char *text, size_t size, buffer *out, gptoss_error *err);
+
 /* Bytes in, whole characters out: what may still become a character is held back. Zero-initialize. */
 typedef struct utf8_stream {
     uint8_t held[4];

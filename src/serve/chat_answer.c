@@ -47,7 +47,7 @@ static void add_candidate(cJSON *object, const tokenizer *t, sampler_candidate c
     size_t size;
     buffer text = {0};
     const char *bytes = tokenizer_bytes(t, c.token, &size);
-    if (utf8_repair(bytes ? bytes : "", size, &text, NULL) == GPTOSS_OK)
+    if (utf8_repair_text(bytes ? bytes : "", size, &text, NULL) == GPTOSS_OK)
         cJSON_AddStringToObject(object, "token", text.data ? text.data : "");
     buffer_free(&text);
     cJSON_AddNumberToObject(object, "logprob", (double)c.logprob < least ? least : (double)c.logprob);

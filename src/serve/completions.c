@@ -105,7 +105,7 @@ static gptoss_status read_id_prompt(completion *c, uint32_t at, const cJSON *ids
         if (status == GPTOSS_OK) status = tokenizer_decode(t, &id, 1, &bytes, &why->error);
     }
     if (status == GPTOSS_OK && bytes.size > 0)
-        status = utf8_repair(bytes.data, bytes.size, &c->echoes[at], &why->error);
+        status = utf8_repair_text(bytes.data, bytes.size, &c->echoes[at], &why->error);
     buffer_free(&bytes);
     return status;
 }

@@ -43,7 +43,7 @@ static gptoss_status decode(const tokenizer *t, const cJSON *list, buffer *out, 
         else
             status = tokenizer_decode(t, &id, 1, &bytes, &why->error);
     }
-    if (status == GPTOSS_OK) status = utf8_repair(bytes.data ? bytes.data : "", bytes.size, out, &why->error);
+    if (status == GPTOSS_OK) status = utf8_repair_text(bytes.data ? bytes.data : "", bytes.size, out, &why->error);
     buffer_free(&bytes);
     return status;
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "text/harmony_borders.h"
 
 turn_logprob turn_read_logprob(const letter *l) {
@@ -20,8 +21,18 @@ static gptoss_status put(turn *t, turn_letter kind, const void *data, size_t siz
 
 /* ---- text ---- */
 
+/* For its reader, who makes JSON of it, a NUL would be the end. */
+static gptoss_status put_text(turn *t, turn_letter kind, const char *text, size_t size, gptoss_error *err) {
+    buffer whole = {0};
+    if (size == 0 || !memchr(text, '\0', size)) return put(t, kind, text, size, err);
+    gptoss_status status = utf8_repair_text(text, size, &whole, err);
+    if (status == GPTOSS_OK) status = put(t, kind, whole.data, whole.size, err);
+    buffer_free(&whole);
+    return status;
+}
+
 static gptoss_status put_fresh(turn *t, gptoss_error *err) {
-    return t->fresh.size > 0 ? put(t, TURN_CONTENT, t->fresh.data, t->fresh.size, err) : GPTOSS_OK;
+    return t->fresh.size > 0 ? put_text(t, TURN_CONTENT, t->fresh.data, t->fresh.size, err) : GPTOSS_OK;
 }
 
 static gptoss_status add_content(turn *t, const char *text, size_t size, gptoss_error *err) {
@@ -59,10 +70,10 @@ static gptoss_status on_event(void *context, const harmony_event *e, gptoss_erro
     }
     if (t->stops.hit) return GPTOSS_OK;
     switch (e->kind) {
-    case HARMONY_TOOL_CALL: return put(t, TURN_ARGUMENTS, e->text, e->size, err);
+    case HARMONY_TOOL_CALL: return put_text(t, TURN_ARGUMENTS, e->text, e->size, err);
     case HARMONY_REASONING:
         if (joins) TRY(put(t, TURN_REASONING, "\n", 1, err));
-        return put(t, TURN_REASONING, e->text, e->size, err);
+        return put_text(t, TURN_REASONING, e->text, e->size, err);
     default:
         if (joins) TRY(add_content(t, "\n", 1, err));
         return add_content(t, e->text, e->size, err);

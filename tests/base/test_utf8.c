@@ -79,6 +79,27 @@ static void test_nul_is_a_character(void **state) {
     buffer_free(&out);
 }
 
+static void test_text_has_no_nul(void **state) {
+    (void)state;
+    static const sample texts[] = {
+        SAMPLE("", ""), SAMPLE("\0", R), SAMPLE("a\0b\0\0", "a" R "b" R R),
+        SAMPLE("\xE2\x82\0\xAC\xC3\xA9\0\xF0", R R R "\xC3\xA9" R R), /* no character goes on behind it */
+    };
+    for (size_t i = 0; i < sizeof samples / sizeof *samples + sizeof texts / sizeof *texts; i++) {
+        const sample *s = i < sizeof texts / sizeof *texts ? &texts[i] : &samples[i - sizeof texts / sizeof *texts];
+        buffer out = {0};
+        assert_ok(buffer_append_text(&out, "<", err));
+        assert_ok(utf8_repair_text(s->text, s->size, &out, err));
+        assert_string_equal(out.data + 1, s->repaired);
+        assert_int_equal(out.size, strlen(out.data));
+        buffer_free(&out);
+    }
+    buffer none = {0};
+    assert_ok(utf8_repair_text(NULL, 0, &none, err));
+    assert_int_equal(none.size, 0);
+    buffer_free(&none);
+}
+
 /* The input in pieces that end where a bit of `cuts` is set. */
 static void stream(const char *text, size_t size, uint64_t cuts, buffer *out) {
     utf8_stream s = {0};
@@ -168,6 +189,7 @@ int main(void) {
         cmocka_unit_test(decoding_tells_every_code_point),
         cmocka_unit_test(test_repair),
         cmocka_unit_test(test_nul_is_a_character),
+        cmocka_unit_test(test_text_has_no_nul),
         cmocka_unit_test(test_streams_cut_anywhere),
         cmocka_unit_test(test_characters_come_out_as_soon_as_they_are_whole),
         cmocka_unit_test(test_random_streams),

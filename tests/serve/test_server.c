@@ -342,6 +342,26 @@ static void turns_text_into_tokens_and_back(void **state) {
     cJSON_Delete(b);
 }
 
+/* The token of byte 0 has this id: what it writes is told as U+FFFD, and nothing behind it is lost. */
+static void tells_texts_with_nul_to_their_end(void **state) {
+    (void)state;
+#define NUL "\xEF\xBF\xBD"
+    cJSON *a = ask("/detokenize", "{\"tokens\":[97,0,98]}", 200);
+    assert_string_equal(client_text(a, "content"), "a" NUL "b");
+    cJSON_Delete(a);
+    a = ask("/v1/completions",
+            "{\"prompt\":[97,0,98],\"harmony\":false,\"echo\":true,\"max_tokens\":2,\"logit_bias\":{\"0\":100},"
+            "\"temperature\":0,\"logprobs\":1}",
+            200);
+    assert_string_equal(client_text(a, "choices.0.text"), "a" NUL "b" NUL NUL);
+    assert_string_equal(client_text(a, "choices.0.logprobs.tokens.1"), NUL);
+    assert_true(client_number(a, "choices.0.logprobs.text_offset.1") == 4);
+    cJSON_Delete(a);
+    a = ask(CHAT, "{" QUESTION ",\"max_tokens\":12,\"logit_bias\":{\"0\":100}}", 200);
+    assert_memory_equal(client_text(a, "choices.0.message.reasoning_content"), NUL NUL NUL, 9);
+    cJSON_Delete(a);
+}
+
 /* ---- functions and forms ---- */
 
 #define WEATHER                                                                                                     \
@@ -621,6 +641,7 @@ int main(void) {
         cmocka_unit_test(tells_log_probabilities_of_completions),
         cmocka_unit_test(tells_the_best_of_several),
         cmocka_unit_test(turns_text_into_tokens_and_back),
+        cmocka_unit_test(tells_texts_with_nul_to_their_end),
         cmocka_unit_test(calls_functions),
         cmocka_unit_test(calls_allowed_functions_alone),
         cmocka_unit_test(tells_that_a_call_was_cut_short),
