@@ -26,7 +26,7 @@ typedef struct response_run {
     pthread_mutex_t writing; /* held while its items change, which others may look at once it is live */
     buffer beginning;        /* events before the model's first, for a stream */
     live_response live;
-    bool is_live; /* in the list, and in the store */
+    bool is_live; /* in the list, and running in the store */
 } response_run;
 
 /* ---- keeping ---- */
@@ -65,7 +65,14 @@ static gptoss_status print_response(const responses_answer *a, store_item **item
     return *text ? GPTOSS_OK : no_memory(err);
 }
 
-/* Writes down the events that have come, and with the last one, or when its status is another, the response. */
+/* Nobody finds the run from here on. */
+static void leave(response_run *r) {
+    if (r->is_live) responses_live_remove(&r->server->responses->live, &r->live);
+    r->is_live = false;
+}
+
+/* Writes down the events that have come, and with the last one, or when its status is another, the response. One that
+ * has ended is then no longer live: before anybody is told of its end, who may delete it at once. */
 static gptoss_status keep_news(response_run *r, gptoss_error *err) {
     const responses_answer *a = &r->answer;
     responses *all = r->server->responses;
@@ -80,7 +87,10 @@ static gptoss_status keep_news(response_run *r, gptoss_error *err) {
     responses_items_free(items, change.item_count);
     cJSON_free(response);
     free(events);
-    responses_live_tell(&all->live);
+    if (status == GPTOSS_OK && a->ended)
+        leave(r);
+    else
+        responses_live_tell(&all->live);
     return status;
 }
 
@@ -102,13 +112,11 @@ static void fail(response_run *r, const char *message) {
 static void run_close(void *context) {
     response_run *r = context;
     gptoss_error err;
-    if (r->is_live) {
-        if (!r->answer.ended) {
-            cancel(r);
-            keep_news(r, &err);
-        }
-        responses_live_remove(&r->server->responses->live, &r->live);
+    if (r->is_live && !r->answer.ended) {
+        cancel(r);
+        keep_news(r, &err);
     }
+    leave(r); /* its end could not be kept */
     reply_close(&r->reply);
     responses_answer_close(&r->answer);
     buffer_free(&r->beginning);

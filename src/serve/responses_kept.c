@@ -124,9 +124,21 @@ gptoss_status route_response(exchange *x, const char *id, failure *why) {
     return responses_follow(x, id, after, why);
 }
 
+/* One that is in the list may have its end in the store already, which whoever asks has then read of. */
+static gptoss_status is_being_written(const exchange *x, const char *id, bool *out, failure *why) {
+    store_entry entry;
+    *out = responses_live_has(&x->server->responses->live, id);
+    if (!*out) return GPTOSS_OK;
+    TRY(find(x, id, &entry, why));
+    *out = entry.running;
+    store_entry_free(&entry);
+    return GPTOSS_OK;
+}
+
 gptoss_status route_response_delete(exchange *x, const char *id, failure *why) {
-    bool deleted = false;
-    if (responses_live_has(&x->server->responses->live, id))
+    bool deleted = false, written;
+    TRY(is_being_written(x, id, &written, why));
+    if (written)
         return failure_set(
             why, 409, "response_id", "in_progress",
             "the response \"%.60s\" is still being written: cancel it before, if it is in the background", id);

@@ -135,6 +135,36 @@ static void cancels(void **state) {
     free(body);
 }
 
+/* Reads a stream up to the beginning of an event, whose sender may still be at it, and tells the response's id. */
+static int read_up_to(int port, const char *body, const char *event, char id[64]) {
+    buffer text = {0};
+    char part[4096];
+    int fd = responses_begin(port, body);
+    do {
+        ssize_t got = read(fd, part, sizeof part);
+        assert_true(got > 0);
+        assert_ok(buffer_append(&text, part, (size_t)got, err));
+    } while (!strstr(text.data, event));
+    const char *at = strstr(text.data, "\"resp_");
+    assert_int_equal(at ? sscanf(at, "\"%63[^\"]", id) : 0, 1);
+    buffer_free(&text);
+    return fd;
+}
+
+/* Who has read of the end, in whatever way, may delete the response. */
+static void is_over_when_its_end_is_told(void **state) {
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        char id[64];
+        int fd =
+            read_up_to(server.port,
+                       i % 2 ? "{" QUESTION ",\"stream\":true}" : "{" QUESTION ",\"stream\":true,\"background\":true}",
+                       "event: response.completed", id);
+        cJSON_Delete(client_json(server.port, "DELETE", responses_path(id, ""), NULL, 200));
+        close(fd);
+    }
+}
+
 static void ends_with_its_client(void **state) {
     (void)state;
     char id[64], *body = client_endless_response(server.port, 3900, "\"stream\":true");
@@ -343,6 +373,7 @@ int main(void) {
         cmocka_unit_test(goes_on_without_its_client),
         cmocka_unit_test(shows_a_response_that_is_being_written),
         cmocka_unit_test(cancels),
+        cmocka_unit_test(is_over_when_its_end_is_told),
         cmocka_unit_test(ends_with_its_client),
         cmocka_unit_test(lists_input_items),
         cmocka_unit_test(knows_only_its_own_ids),
