@@ -16,9 +16,10 @@ static void today(char date[11]) {
     strftime(date, 11, "%Y-%m-%d", &local);
 }
 
-/* Other models know more steps, which programs offer to their users: then the nearest that gpt-oss was trained with. */
+/* Other models know more steps, which programs offer to their users: then the nearest that gpt-oss was trained with,
+ * which always reasons. */
 static bool effort_by_name(const char *name, harmony_effort *out) {
-    if (strcmp(name, "minimal") == 0) name = "low";
+    if (strcmp(name, "none") == 0 || strcmp(name, "minimal") == 0) name = "low";
     if (strcmp(name, "xhigh") == 0) name = "high";
     return harmony_effort_by_name(name, out);
 }

@@ -153,6 +153,7 @@ static void takes_the_nearest_effort_it_knows(void **state) {
     } cases[] = {{"low", HARMONY_LOW},
                  {"medium", HARMONY_MEDIUM},
                  {"high", HARMONY_HIGH},
+                 {"none", HARMONY_LOW},
                  {"minimal", HARMONY_LOW},
                  {"xhigh", HARMONY_HIGH}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
