@@ -92,7 +92,7 @@ static gptoss_status check_values(const char *field, size_t values, failure *why
 
 static gptoss_status read_functions(chat_request *r, failure *why) {
     const cJSON *tools = NULL;
-    size_t values = 0;
+    size_t values = 0, at = 0;
     TRY(json_input_array(r->body, "", "tools", &tools, why));
     if (!tools || !tools->child) return GPTOSS_OK;
     int count = cJSON_GetArraySize(tools);
@@ -100,7 +100,7 @@ static gptoss_status read_functions(chat_request *r, failure *why) {
         return failure_field(why, "tools", "there are %d tools, but at most %d are supported", count, MOST_FUNCTIONS);
     TRY(mem_array((size_t)count, sizeof *r->functions, "tools", &r->functions, &why->error));
     for (const cJSON *tool = tools->child; tool; tool = tool->next)
-        TRY(read_tool(r, tool, json_path_item("tools", r->prompt.function_count), why));
+        TRY(read_tool(r, tool, json_path_item("tools", at++), why));
     for (size_t i = 0; i < r->prompt.function_count; i++)
         if (chat_request_is_built_in(r, r->functions[i].name))
             return failure_field(why, "tools", "tools: the function \"%s\" has the name of a built-in tool",

@@ -150,12 +150,8 @@ static void takes_the_nearest_effort_it_knows(void **state) {
     static const struct {
         const char *text;
         harmony_effort effort;
-    } cases[] = {{"low", HARMONY_LOW},
-                 {"medium", HARMONY_MEDIUM},
-                 {"high", HARMONY_HIGH},
-                 {"none", HARMONY_LOW},
-                 {"minimal", HARMONY_LOW},
-                 {"xhigh", HARMONY_HIGH}};
+    } cases[] = {{"low", HARMONY_LOW},  {"medium", HARMONY_MEDIUM}, {"high", HARMONY_HIGH},
+                 {"none", HARMONY_LOW}, {"minimal", HARMONY_LOW},   {"xhigh", HARMONY_HIGH}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char body[128];
         snprintf(body, sizeof body, "{" HELLO ",\"reasoning_effort\":\"%s\"}", cases[i].text);
@@ -376,6 +372,8 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO ",\"tools\":{}}", "tools"},
         {"{" HELLO ",\"tools\":[{}]}", "tools[0].type"},
         {"{" HELLO ",\"tools\":[{\"type\":\"function\"}]}", "tools[0].function"},
+        {"{" HELLO ",\"tools\":[{\"type\":\"python\"}," FUNCTION("f") ",{\"type\":\"browser\"}," FUNCTION("a b") "]}",
+         "tools[3].function.name"},
         {"{" HELLO ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "tools[0].function.name"},
         {"{" HELLO ",\"tool_choice\":\"maybe\"}", "tool_choice"},
         {"{" HELLO ",\"tool_choice\":{\"function\":{\"name\":\"x\"}}}", "tool_choice.function.name"},
