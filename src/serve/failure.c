@@ -6,11 +6,15 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/utf8.h"
+
 static gptoss_status describe(failure *f, int http, const char *param, const char *code, const char *format,
                               va_list arguments) {
     char text[sizeof f->error.text], clean[sizeof f->param];
     vsnprintf(text, sizeof text, format, arguments);
     snprintf(clean, sizeof clean, "%s", param ? param : "");
+    size_t size = strlen(clean);
+    while (!utf8_valid(clean, size)) clean[--size] = '\0'; /* the cut went through a character */
     *f = (failure){.http = http, .code = code};
     memcpy(f->param, clean, sizeof clean);
     gptoss_status status = http == 429 || http == 503 ? GPTOSS_BUSY : http >= 500 ? GPTOSS_INTERNAL : GPTOSS_BAD_INPUT;

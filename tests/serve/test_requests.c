@@ -1,4 +1,5 @@
 /* Bodies of requests become conversations, and what models write becomes JSON: without a server. */
+#include "base/utf8.h"
 #include "serve/chat_answer.h"
 #include "serve/chat_request.h"
 #include "serve/mutation.h"
@@ -465,6 +466,22 @@ static void shapes_failures(void **state) {
     assert_string_equal(failure_type(&why), "invalid_request_error");
 }
 
+/* A field of the client's own that is too long to be named in full is cut between characters. */
+static void names_long_fields_in_whole_characters(void **state) {
+    (void)state;
+    for (int shift = 0; shift < 4; shift++) {
+        failure why = {0};
+        buffer name = {0};
+        assert_ok(buffer_append(&name, "abc", (size_t)shift, err));
+        for (int i = 0; i < 200; i++) assert_ok(buffer_append_text(&name, "\U0001F642", err));
+        failure_field(&why, name.data, "no");
+        size_t size = strlen(why.param);
+        assert_true(utf8_valid(why.param, size) && size >= sizeof why.param - 4);
+        assert_memory_equal(why.param, name.data, size);
+        buffer_free(&name);
+    }
+}
+
 static void shapes_answers(void **state) {
     (void)state;
     static const struct {
@@ -559,6 +576,7 @@ int main(void) {
         cmocka_unit_test(reads_very_many_results),
         cmocka_unit_test(names_the_field_that_is_wrong),
         cmocka_unit_test(shapes_failures),
+        cmocka_unit_test(names_long_fields_in_whole_characters),
         cmocka_unit_test(shapes_answers),
         cmocka_unit_test(survives_mutations),
     };
