@@ -204,12 +204,15 @@ gptoss_status chat_request_read_tools(chat_request *r, failure *why) {
 
 static gptoss_status read_schema(chat_request *r, const cJSON *holder, const char *path, failure *why) {
     harmony_prompt *p = &r->prompt;
+    bool strict = true; /* only who says that it need not be gets something else than the schema */
     json_path where = json_path_field(path, "schema");
     TRY(read_name(holder, path, &p->format_name, why));
     TRY(json_input_string(holder, path, "description", &p->format_description, why));
+    TRY(json_input_bool(holder, path, "strict", &strict, why));
     TRY(json_input_object(holder, path, "schema", &p->format_schema, why));
     if (!p->format_schema) return failure_field(why, where.text, "%s is missing", where.text);
     r->rules.schema = p->format_schema;
+    r->rules.lenient = !strict;
     return check_values(where.text, count_values(p->format_schema), why);
 }
 

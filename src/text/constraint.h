@@ -30,6 +30,7 @@ typedef struct constraint_rules {
     bool browser, python;       /* the built-in tools are there */
     bool json;                  /* the final message is a JSON object */
     const struct cJSON *schema; /* it satisfies this schema; NULL: none */
+    bool lenient;               /* a schema that cannot be followed means some JSON object */
 } constraint_rules;
 
 typedef struct constraint constraint;

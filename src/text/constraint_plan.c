@@ -151,10 +151,11 @@ static gptoss_status add_tool(constraint_plan *p, const char *recipient, bool js
 
 static gptoss_status add_final(constraint_plan *p, const constraint_rules *r, bool wanted, gptoss_error *err) {
     json_grammar *grammar = NULL;
-    if (r->schema)
-        TRY(json_grammar_open(r->schema, &p->pattern_work, &grammar, err));
-    else if (r->json)
-        TRY(json_grammar_open_object(&grammar, err));
+    gptoss_status status = GPTOSS_OK;
+    if (r->schema) status = json_grammar_open(r->schema, &p->pattern_work, &grammar, err);
+    if ((status == GPTOSS_BAD_INPUT && r->lenient) || (r->json && !r->schema))
+        status = json_grammar_open_object(&grammar, err);
+    TRY(status);
     TRY(add_kind(p, CONSTRAINT_FINAL, wanted, grammar, err));
     return grammar ? add_typed(p, CHANNEL "final", "json", err) : add_header(p, err, CHANNEL "final" MESSAGE);
 }

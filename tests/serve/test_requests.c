@@ -387,6 +387,9 @@ static void names_the_field_that_is_wrong(void **state) {
         {"{" HELLO "," TOOLS "," ALLOW("\"auto\"", "{},{},{},{}") "}", "tool_choice.allowed_tools.tools[0].function"},
         {"{" HELLO ",\"response_format\":{\"type\":\"xml\"}}", "response_format.type"},
         {"{" HELLO ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format.json_schema"},
+        {"{" HELLO ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"f\",\"strict\":\"no\","
+         "\"schema\":{}}}}",
+         "response_format.json_schema.strict"},
         {"{" HELLO ",\"model\":7}", "model"},
         {"{\"messages\":[]}", "messages"},
         {"{\"messages\":[{\"role\":\"assistant\"}]}", "messages[0].content"},

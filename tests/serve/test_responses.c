@@ -285,6 +285,8 @@ static const char *const wrong[][2] = {
     {"{" INPUT ",\"text\":{\"format\":{\"type\":\"xml\"}}}", "text.format.type"},
     {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}}}", "text.format.name"},
     {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\"}}}", "text.format.schema"},
+    {"{" INPUT ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"f\",\"strict\":1,\"schema\":{}}}}",
+     "text.format.strict"},
     {"{" INPUT ",\"tools\":[{\"type\":\"web_search\"}]}", "tools[0].type"},
     {"{" INPUT ",\"tools\":[{\"name\":\"a\"}]}", "tools[0].type"},
     {"{" INPUT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]}", "tools[0].name"},

@@ -477,11 +477,27 @@ static void keeps_to_a_schema(void **state) {
     assert_true(cJSON_IsObject(content));
     cJSON_Delete(content);
     cJSON_Delete(a);
-    a = ask(CHAT,
-            "{" QUESTION ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{"
-            "\"type\":\"string\",\"format\":\"color\"}}}}",
-            400);
-    assert_string_equal(client_text(a, "error.param"), "response_format");
+#define COLOR(strict)                                                                                           \
+    "{" QUESTION                                                                                                \
+    ",\"max_tokens\":200,\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\"," strict \
+    "\"schema\":{\"type\":\"string\",\"format\":\"color\"}}}}"
+    static const char *const strict[] = {COLOR(""), COLOR("\"strict\":true,"), COLOR("\"strict\":null,")};
+    for (int i = 0; i < 3; i++) {
+        a = ask(CHAT, strict[i], 400);
+        assert_string_equal(client_text(a, "error.param"), "response_format");
+        assert_non_null(strstr(client_text(a, "error.message"), "\"format\""));
+        cJSON_Delete(a);
+    }
+    a = ask(CHAT, COLOR("\"strict\":false,"), 200);
+    content = cJSON_Parse(client_text(a, "choices.0.message.content"));
+    assert_true(cJSON_IsObject(content));
+    cJSON_Delete(content);
+    cJSON_Delete(a);
+    a = ask(
+        "/v1/responses",
+        "{\"input\":\"Hi\",\"max_output_tokens\":200,\"temperature\":0,\"text\":{\"format\":{\"type\":\"json_schema\","
+        "\"name\":\"x\",\"strict\":false,\"schema\":{\"not\":{}}}}}",
+        200);
     cJSON_Delete(a);
 }
 

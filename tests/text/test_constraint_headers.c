@@ -350,6 +350,9 @@ static void test_rules_that_cannot_be(void **state) {
     check_refused(&(constraint_rules){.functions = &strict, .function_count = 1}, GPTOSS_BAD_INPUT,
                   "function f: the schema's \"uniqueItems\"");
     check_refused(&(constraint_rules){.schema = bad}, GPTOSS_BAD_INPUT, "\"uniqueItems\"");
+    const constraint_rules lenient = {.schema = bad, .lenient = true};
+    assert_true(may_write(&lenient, "<|channel|>final json<|message|>{\"a\":1}<|return|>"));
+    assert_false(may_write(&lenient, "<|channel|>final json<|message|>["));
     check_refused(&(constraint_rules){.plain = true}, GPTOSS_MISUSE, "JSON");
     cJSON_Delete(bad);
 }
