@@ -1,6 +1,7 @@
 #include "gguf/map.h"
 
 #include <dirent.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -284,23 +285,37 @@ static unsigned long long touched(const void *address) {
     return kib << 10;
 }
 
+enum { UNTESTABLE = 77 };
+
+/* As another user: whether loading touches all of a mapping. */
+static int load_as_nobody(void) {
+    gguf_file *file;
+    gguf_map *map;
+    size_t bytes;
+    if (setuid(65534) != 0) return UNTESTABLE;
+    if (gguf_open(paths[0], &file, NULL) != GPTOSS_OK ||
+        gguf_map_open(file, (gguf_range[]){{0, 0, PAGES * page}}, 1, &map, NULL) != GPTOSS_OK)
+        return 1;
+    const volatile uint8_t *run = gguf_map_run(map, 0, &bytes);
+    if (madvise((void *)(uintptr_t)run, bytes, -1) == 0) return UNTESTABLE; /* an emulator, which takes no advice */
+    gguf_map_load(map, NULL, NULL);
+    unsigned long long loaded = touched((const void *)run);
+    for (size_t i = 0; i < bytes; i += page) (void)run[i];
+    if (touched((const void *)run) != PAGES * page) return UNTESTABLE; /* the system does not tell */
+    return loaded == PAGES * page ? 0 : 1;
+}
+
 /* Which pages of another's file are in memory the system does not tell: all must be asked for. */
 static void anothers_file_is_loaded(void **state) {
     int status = 1;
     if (geteuid() != 0) skip();
     assert_int_equal(chmod(*state, 0755), 0);
     pid_t child = fork();
-    if (child == 0) {
-        gguf_file *file;
-        gguf_map *map;
-        size_t bytes;
-        bool good = setuid(65534) == 0 && gguf_open(paths[0], &file, NULL) == GPTOSS_OK &&
-                    gguf_map_open(file, (gguf_range[]){{0, 0, PAGES * page}}, 1, &map, NULL) == GPTOSS_OK;
-        if (good) gguf_map_load(map, NULL, NULL);
-        _exit(good && touched(gguf_map_run(map, 0, &bytes)) == PAGES * page ? 0 : 1);
-    }
+    if (child == 0) _exit(load_as_nobody());
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == UNTESTABLE) skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 int main(void) {
