@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "base/mem.h"
 #include "text/pattern.h"
 
@@ -94,31 +92,12 @@ static bool is_name(const char *name) {
     return size > 0 && size <= NAME_MAX_BYTES;
 }
 
-/* Whether a schema leaves it to its reader that it is one of an object. */
-static bool says_no_type(const cJSON *schema) {
-    static const char *const words[] = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (cJSON_GetObjectItemCaseSensitive(schema, words[i])) return false;
-    return cJSON_IsObject(schema);
-}
-
-/* Arguments are an object, also where the schema, {} for example, does not say so. */
-static gptoss_status open_parameters(constraint_plan *p, const cJSON *schema, json_grammar **out, gptoss_error *err) {
-    if (!says_no_type(schema)) return json_grammar_open(schema, &p->pattern_work, out, err);
-    cJSON *whole = cJSON_Duplicate(schema, true);
-    gptoss_status status = whole && cJSON_AddStringToObject(whole, "type", "object")
-                               ? json_grammar_open(whole, &p->pattern_work, out, err)
-                               : error_set(err, GPTOSS_NO_MEMORY, "cannot allocate a JSON grammar");
-    cJSON_Delete(whole);
-    return status;
-}
-
 /* What a function is passed. */
 static gptoss_status open_arguments(constraint_plan *p, const harmony_function *f, json_grammar **out,
                                     gptoss_error *err) {
     gptoss_error why;
     if (!f->parameters) return json_grammar_open_object(out, err);
-    gptoss_status status = open_parameters(p, f->parameters, out, &why);
+    gptoss_status status = json_grammar_open_arguments(f->parameters, &p->pattern_work, out, &why);
     if (status == GPTOSS_BAD_INPUT && !f->strict) return json_grammar_open_object(out, err);
     if (status == GPTOSS_OK) return GPTOSS_OK;
     return error_set(err, status, "function %s: %s", f->name, why.text);

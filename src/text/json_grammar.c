@@ -238,14 +238,14 @@ static gptoss_status finish(json_schema *s, gptoss_error *err) {
     return GPTOSS_OK;
 }
 
-gptoss_status json_grammar_open(const cJSON *schema, uint32_t *pattern_work, json_grammar **out, gptoss_error *err) {
+static gptoss_status open_schema(json_schema *s, json_grammar **out, gptoss_error *err) {
     json_grammar *g;
     TRY(mem_array(1, sizeof *g, "JSON grammar", &g, err));
-    json_schema s = {.g = g, .root = schema, .any = JSON_GRAMMAR_NONE, .pattern_work = pattern_work};
-    gptoss_status status = json_schema_read(&s, err);
-    if (status == GPTOSS_OK) status = finish(&s, err);
-    free(s.refs);
-    buffer_free(&s.path);
+    s->g = g;
+    gptoss_status status = json_schema_read(s, err);
+    if (status == GPTOSS_OK) status = finish(s, err);
+    free(s->refs);
+    buffer_free(&s->path);
     if (status != GPTOSS_OK) {
         json_grammar_close(g);
         return status;
@@ -254,10 +254,18 @@ gptoss_status json_grammar_open(const cJSON *schema, uint32_t *pattern_work, jso
     return GPTOSS_OK;
 }
 
+gptoss_status json_grammar_open(const cJSON *schema, uint32_t *pattern_work, json_grammar **out, gptoss_error *err) {
+    json_schema s = {.root = schema, .any = JSON_GRAMMAR_NONE, .pattern_work = pattern_work};
+    return open_schema(&s, out, err);
+}
+
+gptoss_status json_grammar_open_arguments(const cJSON *schema, uint32_t *pattern_work, json_grammar **out,
+                                          gptoss_error *err) {
+    json_schema s = {.root = schema, .of_object = true, .any = JSON_GRAMMAR_NONE, .pattern_work = pattern_work};
+    return open_schema(&s, out, err);
+}
+
 gptoss_status json_grammar_open_object(json_grammar **out, gptoss_error *err) {
-    cJSON *schema = cJSON_Parse("{\"type\":\"object\"}");
-    if (!schema) return error_set(err, GPTOSS_NO_MEMORY, "cannot allocate a JSON grammar");
-    gptoss_status status = json_grammar_open(schema, NULL, out, err);
-    cJSON_Delete(schema);
-    return status;
+    const cJSON anything = {.type = cJSON_Object};
+    return json_grammar_open_arguments(&anything, NULL, out, err);
 }

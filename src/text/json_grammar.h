@@ -87,6 +87,11 @@ struct cJSON;
 gptoss_status json_grammar_open(const struct cJSON *schema, uint32_t *pattern_work, json_grammar **out,
                                 gptoss_error *err);
 
+/* The same for what a function is passed: an object, also where the root of the schema, {} for example, does not say
+ * so. */
+gptoss_status json_grammar_open_arguments(const struct cJSON *schema, uint32_t *pattern_work, json_grammar **out,
+                                          gptoss_error *err);
+
 /* Any JSON object. */
 gptoss_status json_grammar_open_object(json_grammar **out, gptoss_error *err);
 

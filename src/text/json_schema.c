@@ -490,6 +490,7 @@ static gptoss_status read_known(json_schema *s, const cJSON *schema, uint32_t *o
         TRY(read_combined(s, schema, name, out, err));
     } else {
         TRY(read_types(s, schema, &allowed, err));
+        if (kind != LISTS && s->of_object && schema == s->root && !get(schema, "type")) allowed = OBJECT;
         if (kind != LISTS && allowed == ALL)
             TRY(read_any(s, out, err));
         else if (kind != LISTS)

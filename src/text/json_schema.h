@@ -14,6 +14,7 @@ typedef struct json_schema_ref { /* a definition that was referred to, and its n
 typedef struct json_schema {
     json_grammar *g;
     const cJSON *root;
+    bool of_object; /* where the root says no type it is one of an object */
     uint32_t node_capacity, property_capacity, text_capacity, choice_capacity, pattern_capacity;
     json_schema_ref *refs;
     uint32_t ref_count, ref_capacity;
