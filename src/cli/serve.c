@@ -9,8 +9,8 @@
 #include "cli/model_option.h"
 #include "cli/serve_options.h"
 #include "cluster/peers.h"
+#include "engine/kv_sizing.h"
 #include "engine/prompt_cache.h"
-#include "plan/machine.h"
 #include "serve/server.h"
 
 enum { MODEL_NAME_BYTES = 256 };
@@ -130,13 +130,10 @@ static void keep_prompts(const engine *e, const front *f, gptoss_status status) 
     if (e->prompts && together) prompt_cache_keep(e->prompts, e, &f->snapshot);
 }
 
-/* Room for the KV cache where the flag says nothing: its share of a quarter of the memory that there is to use. */
-static uint64_t usual_kv_memory(const cluster *c) { return machine_memory("") / 4 / (uint64_t)c->local_size; }
-
 static gptoss_status serve(const serve_options *o, const places *where, cluster *c, gptoss_error *err) {
     front f = {0};
     engine_config config = {.sequences = (uint32_t)o->parallel,
-                            .kv_memory = o->kv_memory ? o->kv_memory : usual_kv_memory(c),
+                            .kv_memory = o->kv_memory ? o->kv_memory : kv_usual_memory(c->local_size),
                             .resume_points = (uint32_t)o->resume_points,
                             .logits_rows = (uint32_t)o->parallel,
                             .on_load = c->rank == 0 ? on_load : NULL,

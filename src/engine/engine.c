@@ -98,7 +98,7 @@ static gptoss_status find_prompts(engine *e, kv_demand *demand, gptoss_error *er
     if (demand->memory > 0 || demand->room.pages[KV_FULL] > 0) return GPTOSS_OK;
     const slice *what = &e->slice;
     uint64_t bytes = kv_cache_page_bytes(&e->hp, what->layer_begin, what->layer_end, &demand->room, KV_FULL);
-    uint64_t most = machine_memory("") / 4 / (uint64_t)e->cluster.local_size / (bytes ? bytes : 1);
+    uint64_t most = kv_usual_memory(e->cluster.local_size) / (bytes ? bytes : 1);
     demand->room.pages[KV_FULL] = kv_room_paging(&e->hp, &demand->room).pages[KV_FULL] + 1;
     demand->room.pages[KV_FULL] += kept < most ? kept : (uint32_t)most;
     return GPTOSS_OK;

@@ -1,5 +1,9 @@
 #include "engine/kv_sizing.h"
+
 #include "base/plural.h"
+#include "plan/machine.h"
+
+uint64_t kv_usual_memory(int local_ranks) { return machine_memory("") / 4 / (uint64_t)local_ranks; }
 
 static uint64_t window_pages(const kv_paging *p, const kv_demand *d) {
     const kv_room *r = &d->room;

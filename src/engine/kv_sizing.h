@@ -10,6 +10,9 @@ typedef struct kv_demand {
     uint64_t memory;        /* bytes for this rank's layers, at most; 0: as much as all sequences at full length need */
 } kv_demand;
 
+/* Bytes for a KV cache where nobody says how many: a quarter of the memory to use here, shared by so many ranks. */
+uint64_t kv_usual_memory(int local_ranks);
+
 /* pages[]: enough windowed ones for all sequences and resume points, and full ones as far as memory goes. On a rank
  * without full layers memory bounds nothing. GPTOSS_MISUSE when it is too little for anything; the text says how much
  * would do. */
