@@ -270,8 +270,8 @@ static gptoss_status take_pages(prefix_cache *c, const prefix_image *image, gpto
 
 gptoss_status prefix_cache_fill(prefix_cache *c, const prefix_image *image, gptoss_error *err) {
     image_point p;
-    wave_limits any =
-        c->limits; /* points longer than sequences may be here are of no use now, but those behind them are */
+    /* Points longer than sequences may be here are of no use now, but those behind them are. */
+    wave_limits any = c->limits;
     any.positions = UINT32_MAX;
     TRY(take_pages(c, image, err));
     for (size_t at = 0; c->count < c->most && prefix_image_next(image, &any, &at, &p);) {

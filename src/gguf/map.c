@@ -85,7 +85,8 @@ static bool may_be_told(const gguf_part *p, int fd) {
 }
 
 /* Maps the pages of spans[0..count), all of one file and each beginning within or right behind the last one's pages. */
-static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, span *spans, size_t count, gptoss_error *err) {
+static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, bool is_told, span *spans, size_t count,
+                             gptoss_error *err) {
     uint64_t start = page_start(spans[0].offset), bytes = page_end(spans[count - 1].end) - start;
     /* Private or shared, unwritten pages are the page cache's own, the same for all ranks of a machine; private maps
      * also work on network file systems that refuse shared ones. */
@@ -96,7 +97,7 @@ static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, span *sp
                                "%s: cannot map %llu bytes at %llu", p->path, (unsigned long long)bytes,
                                (unsigned long long)start);
     ask_for_huge_pages(address, (size_t)bytes);
-    map->mappings[map->mapping_count++] = (mapping){address, (size_t)bytes, may_be_told(p, fd)};
+    map->mappings[map->mapping_count++] = (mapping){address, (size_t)bytes, is_told};
     map->bytes += bytes;
     for (size_t i = 0; i < count; i++) spans[i].address = (const uint8_t *)address + (spans[i].offset - start);
     return GPTOSS_OK;
@@ -105,11 +106,12 @@ static gptoss_status map_run(gguf_map *map, const gguf_part *p, int fd, span *sp
 static gptoss_status map_part(gguf_map *map, const gguf_part *p, span *spans, size_t count, gptoss_error *err) {
     int fd = -1;
     TRY(part_reopen(p, &fd, err));
+    bool is_told = may_be_told(p, fd);
     gptoss_status status = GPTOSS_OK;
     for (size_t i = 0, next; i < count && status == GPTOSS_OK; i = next) {
         for (next = i + 1; next < count; next++)
             if (page_start(spans[next].offset) > page_end(spans[next - 1].end)) break;
-        status = map_run(map, p, fd, spans + i, next - i, err);
+        status = map_run(map, p, fd, is_told, spans + i, next - i, err);
     }
     close(fd);
     return status;
